@@ -1,0 +1,1 @@
+"""Headway: a model registry that ships models by proof."""

@@ -1,0 +1,1 @@
+"""The story of `make run`: digits are registered, deployed, judged and rolled back, for real."""

@@ -1,0 +1,1 @@
+"""Moving a route from one version to the next, by a plan."""

@@ -1,0 +1,1 @@
+"""What is asked of a version before any user's traffic reaches it."""

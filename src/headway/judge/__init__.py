@@ -1,0 +1,1 @@
+"""Is the candidate worse? Pure, and valid however often one looks."""

@@ -1,0 +1,1 @@
+"""Clock, errors, ids, canonical text: what everyone may use."""

@@ -1,0 +1,1 @@
+"""Models that run locally, behind the Open Inference Protocol."""

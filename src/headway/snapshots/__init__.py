@@ -1,0 +1,1 @@
+"""What a route was before it changed, kept by name."""

@@ -1,0 +1,1 @@
+"""What requests showed: stamps, measurements, sketches, feedback."""

@@ -1,0 +1,1 @@
+"""The page that people watch a release on."""

@@ -1,0 +1,1 @@
+"""HTTP/1 on bytes; knows no model."""
