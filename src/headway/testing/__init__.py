@@ -1,1 +1,1 @@
-"""A world with a clock, in-memory stores and a scripted provider: for us and for authors of plug-ins."""
+"""A world with a clock, in-memory stores, a scripted provider: for us and for plug-ins."""
