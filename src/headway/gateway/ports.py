@@ -1,0 +1,46 @@
+"""What the gateway needs from the outside; `persistence`, `adapters` and `testing` provide it.
+
+The document that `Source.document` returns is JSON, so that it can also be kept in a file:
+
+    {"generation": 7, "at": <ms>,
+     "keys":     [{"digest": "<hex of the keyed BLAKE2b-256>", "id", "name", "role",
+                   "models": [...], "environments": [...], "expires_at": <ms or null>}],
+     "routes":   [{"id", "model", "environment", "revision", "declared": {...},
+                   "epoch": {...} or null, "guards": [...]}],
+     "versions": [{"model", "version", "digest", "state", "target": {...}}],
+     "aliases":  [{"model", "alias", "version"}]}
+
+Routes are the current revisions. Versions are those of models that have a route, unless retired
+or yanked and on no arm. Keys are the unrevoked and unexpired ones.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from headway.kernel.canonical import Json
+from headway.tracking.ports import Gateways
+
+
+class Source(Protocol):
+    """What gateways read."""
+
+    def generation(self) -> int:
+        """Return the number that grows with each change of what gateways read. Cheap."""
+
+    def document(self) -> Mapping[str, Json]:
+        """Return everything that a gateway must know, as of one moment."""
+
+
+class Work(Protocol):
+    @property
+    def source(self) -> Source: ...
+    @property
+    def gateways(self) -> Gateways: ...
+
+    def now(self) -> int: ...
+
+    def commit(self) -> None: ...
+
+
+Begin = Callable[[], AbstractContextManager[Work]]

@@ -1,0 +1,103 @@
+"""What tracking needs from the outside; `persistence` and `testing` provide it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from headway.routing.ports import Routes
+from headway.tracking.measurement import (
+    Batch,
+    Count,
+    FirstEvent,
+    GatewayRow,
+    Measurement,
+    Score,
+    ScoreMean,
+)
+
+
+class Gateways(Protocol):
+    """The gateways that there are, and what they hand over."""
+
+    def start(self, *, boot: str, host: str, pid: int, at_least: int = 0) -> GatewayRow:
+        """Enter a new start of a gateway; its number is higher than every one before."""
+
+    def flush(self, batch: Batch) -> bool:
+        """Take a batch: compare-and-set of `seq`, then add everything up.
+
+        False: this batch was taken already (its number is not the next), nothing was changed.
+        """
+
+    def living(self, *, within: int) -> Sequence[GatewayRow]:
+        """Return those seen within that many ms on the store's clock, by number."""
+
+    def stop(self, boot: str) -> None:
+        """Take a gateway that drained off the list of the living."""
+
+
+class Measurements(Protocol):
+    def read(
+        self,
+        *,
+        model: str,
+        environment: str,
+        since: int,
+        until: int,
+        version: str | None = None,
+    ) -> Sequence[Measurement]:
+        """Return merged sums per (version, arm, minute), by minute."""
+
+    def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
+        """Return (model, environment, version, outcomes, tokens) since ever: never falling."""
+
+    def merge(self, *, before: int, limit: int) -> int:
+        """Merge the appended rows of minutes before that time into one each; return how many."""
+
+    def prune(self, *, before: int, limit: int) -> int:
+        """Delete minutes before that time; totals keep them. Return how many rows went."""
+
+
+class Evidence(Protocol):
+    def add(self, deployment: str, counts: Sequence[Count], firsts: Sequence[FirstEvent]) -> None:
+        """Add evidence up; of the firsts only those whose bit was new."""
+
+    def of(self, deployment: str) -> Sequence[Count]:
+        """Return all evidence of a deployment in a fixed order."""
+
+    def fold(self, deployment: str, *, due_before: int, epoch: int) -> None:
+        """Fold rows due before that time into `due = 0`, per (epoch, arm, metric, bin, late)."""
+
+    def forget_units(self, deployment: str) -> None:
+        """Drop the units of a deployment that has ended."""
+
+
+class Scores(Protocol):
+    def add(self, scores: Sequence[Score]) -> Sequence[bool]:
+        """Store scores; say of each whether it was the first of its request id and name."""
+
+    def delays(self, *, model: str, environment: str, name: str, since: int) -> Sequence[int]:
+        """Return the ages (ms) at which scores of that name came since then (10,000 at most)."""
+
+    def means(self, *, model: str, environment: str, since: int) -> Sequence[ScoreMean]:
+        """Return count and mean per version and name since then."""
+
+    def prune(self, *, before: int, limit: int) -> int:
+        """Delete scores given before that time; return how many."""
+
+
+class Work(Protocol):
+    @property
+    def gateways(self) -> Gateways: ...
+    @property
+    def measurements(self) -> Measurements: ...
+    @property
+    def evidence(self) -> Evidence: ...
+    @property
+    def scores(self) -> Scores: ...
+    @property
+    def routes(self) -> Routes: ...
+
+    def commit(self) -> None: ...
+
+
+Begin = Callable[[], AbstractContextManager[Work]]
