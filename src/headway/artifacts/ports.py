@@ -1,0 +1,106 @@
+"""What artifacts need from the outside: a store for the bytes, a table for the rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from headway.artifacts.artifact import Artifact, Digest
+from headway.kernel.canonical import Json
+
+
+class Upload(Protocol):
+    """Bytes on their way in. Nobody can see them before `commit`."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes; hashed as they come. `Unavailable` if the disk does not."""
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes came so far."""
+
+    @property
+    def digest(self) -> Digest:
+        """Return the digest of what came so far."""
+
+    def commit(self) -> Digest:
+        """Make them last, under their digest; what is there already is never overwritten."""
+
+    def abort(self) -> None:
+        """Forget them; harmless after `commit` and when repeated."""
+
+
+class Store(Protocol):
+    """Bytes by digest. It knows no names, only digests."""
+
+    def open_upload(self) -> Upload:
+        """Begin an upload."""
+
+    def open(self, digest: Digest, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Return the bytes from `start` up to but without `end`, in pieces; `NotFound` at once."""
+
+    def read_bytes(self, digest: Digest) -> bytes:
+        """Return all bytes, hashed again; `NotFound`, or `Unavailable` if they were changed."""
+
+    def exists(self, digest: Digest) -> bool:
+        """Say whether the bytes are there."""
+
+    def size(self, digest: Digest) -> int:
+        """Return how many bytes there are, or raise `NotFound`."""
+
+    def free_space(self) -> int:
+        """Return how many bytes the disk can still take."""
+
+    def sweep(self, *, before: int, keep: Callable[[Digest], bool]) -> int:
+        """Remove what is older than `before` (ms): unfinished uploads, files `keep` says no to.
+
+        Return how many files went.
+        """
+
+
+class Artifacts(Protocol):
+    """The table: one row per artifact, added after its bytes last."""
+
+    def add(self, artifact: Artifact) -> bool:
+        """Store the row; False if there was one already (the older one stays)."""
+
+    def get(self, digest: str) -> Artifact:
+        """Return the row, or raise `NotFound`."""
+
+    def find(self, digest: str) -> Artifact | None:
+        """Return the row, or None."""
+
+    def pin(self, digest: str, by: str) -> None:
+        """Keep it from being removed on behalf of `by` (`bot@2.4.0`, `snap_…`); repeatable.
+
+        Raise `Conflict` if there is no such row.
+        """
+
+    def unpin(self, digest: str, by: str) -> None:
+        """Take back what `by` asked for; harmless if it did not."""
+
+    def pins(self, digest: str) -> Sequence[str]:
+        """Return on whose behalf it is kept, in order."""
+
+    def remove(self, digest: str) -> None:
+        """Delete the row; `NotFound` if there is none, `Conflict` if it is pinned."""
+
+
+class History(Protocol):
+    def note(
+        self, kind: str, subject: str, actor: str, why: str, at: int, detail: Json = None
+    ) -> None:
+        """Write down what happened, to what, by whom."""
+
+
+class Work(Protocol):
+    """One transaction. Leaving it without `commit` undoes everything."""
+
+    @property
+    def artifacts(self) -> Artifacts: ...
+    @property
+    def history(self) -> History: ...
+
+    def commit(self) -> None: ...
+
+
+Begin = Callable[[], AbstractContextManager[Work]]

@@ -1,0 +1,60 @@
+"""What keys need from the outside; `persistence` and `testing` provide it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from headway.auth.key import Key
+from headway.kernel.canonical import Json
+
+
+class Keys(Protocol):
+    """Adding and saving raise the generation, so that gateways read the keys anew."""
+
+    def add(self, key: Key) -> Key:
+        """Store it and return it with revision 1; `Conflict` if its id or digest is taken."""
+
+    def get(self, key_id: str) -> Key:
+        """Return it, revoked or not, or raise `NotFound`."""
+
+    def by_digest(self, digest: str) -> Key | None:
+        """Return the record with that digest (64 hex digits), revoked or not, or None."""
+
+    def save(self, key: Key) -> Key:
+        """Write `revoked_at`; `Conflict` if the stored revision is another; revision + 1."""
+
+    def list(self, *, limit: int, after: str | None = None) -> Sequence[Key]:
+        """Return keys, newest first, those after the key with the id `after`."""
+
+    def all(self) -> Sequence[Key]:
+        """Return every key that is not revoked: what gateways compile."""
+
+    def has_admin(self, now: int) -> bool:
+        """Say whether a key of role admin for all models works at `now` (ms)."""
+
+    def used(self, key_id: str, minute: int) -> None:
+        """Note that it was used in the minute that begins at `minute` (ms).
+
+        Never goes back; touches neither revision nor generation; unknown ids are passed over.
+        """
+
+
+class History(Protocol):
+    def note(
+        self, kind: str, subject: str, actor: str, why: str, at: int, detail: Json = None
+    ) -> None:
+        """Write down what happened, to what, by whom."""
+
+
+class Work(Protocol):
+    """One transaction. Leaving it without `commit` undoes everything."""
+
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def history(self) -> History: ...
+
+    def commit(self) -> None: ...
+
+
+Begin = Callable[[], AbstractContextManager[Work]]
