@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from headway.artifacts.artifact import Artifact, Digest
-from headway.kernel.canonical import Json
+from headway.outbox.event import Event
 
 
 class Upload(Protocol):
@@ -69,26 +69,21 @@ class Artifacts(Protocol):
     def find(self, digest: str) -> Artifact | None:
         """Return the row, or None."""
 
-    def pin(self, digest: str, by: str) -> None:
-        """Keep it from being removed on behalf of `by` (`bot@2.4.0`, `snap_…`); repeatable.
+    def pins(self, digest: str) -> Sequence[str]:
+        """Return every version (`bot@2.4.0`, in any state) whose target names it.
 
-        Raise `Conflict` if there is no such row.
+        Versions are never deleted, so what a route or a snapshot needs is always among them.
         """
 
-    def unpin(self, digest: str, by: str) -> None:
-        """Take back what `by` asked for; harmless if it did not."""
-
-    def pins(self, digest: str) -> Sequence[str]:
-        """Return on whose behalf it is kept, in order."""
-
     def remove(self, digest: str) -> None:
-        """Delete the row; `NotFound` if there is none, `Conflict` if it is pinned."""
+        """Delete the row; `NotFound` if there is none, `Conflict` if it is pinned.
+
+        The store itself must see to it (a foreign key), since a version may come meanwhile.
+        """
 
 
-class History(Protocol):
-    def note(
-        self, kind: str, subject: str, actor: str, why: str, at: int, detail: Json = None
-    ) -> None:
+class Outbox(Protocol):
+    def add(self, event: Event) -> None:
         """Write down what happened, to what, by whom."""
 
 
@@ -98,7 +93,7 @@ class Work(Protocol):
     @property
     def artifacts(self) -> Artifacts: ...
     @property
-    def history(self) -> History: ...
+    def outbox(self) -> Outbox: ...
 
     def commit(self) -> None: ...
 

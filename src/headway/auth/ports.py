@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from headway.auth.key import Key
-from headway.kernel.canonical import Json
+from headway.outbox.event import Event
 
 
 class Keys(Protocol):
@@ -39,10 +39,8 @@ class Keys(Protocol):
         """
 
 
-class History(Protocol):
-    def note(
-        self, kind: str, subject: str, actor: str, why: str, at: int, detail: Json = None
-    ) -> None:
+class Outbox(Protocol):
+    def add(self, event: Event) -> None:
         """Write down what happened, to what, by whom."""
 
 
@@ -52,7 +50,7 @@ class Work(Protocol):
     @property
     def keys(self) -> Keys: ...
     @property
-    def history(self) -> History: ...
+    def outbox(self) -> Outbox: ...
 
     def commit(self) -> None: ...
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from headway.artifacts.artifact import Artifact
-from headway.kernel.canonical import Json
+from headway.outbox.event import Event
 from headway.registry.model import Alias, AliasChange, Model, State, Version
 from headway.registry.requirement import Requirement
 from headway.registry.signature import Description
@@ -92,7 +92,7 @@ class Versions(Protocol):
     def add(self, version: Version) -> Version:
         """Store a new one and return it with its `id` and revision 1.
 
-        Raise `Conflict` if the model has a version of that number (build metadata ignored: the
+        From then on its target's artifact is pinned (`Artifacts.pins`). Raise `Conflict` if the model has a version of that number (build metadata ignored: the
         identity is the model and `number.precedence_key()`). The number is kept with its build.
         """
 
@@ -144,26 +144,15 @@ class ArtifactUse(Protocol):
     def find(self, digest: str) -> Artifact | None:
         """Return the row, or None."""
 
-    def pin(self, digest: str, by: str) -> None:
-        """Keep it from being removed on behalf of `by`; again is harmless.
-
-        Raise `Conflict` if it is gone.
-        """
-
-    def unpin(self, digest: str, by: str) -> None:
-        """Take back what `by` asked for; harmless if it did not."""
-
 
 class RouteUse(Protocol):
     def serving(self, model: str, number: SemVer | None = None) -> Sequence[str]:
         """Return the environments whose current, enabled route has the model (or the version)."""
 
 
-class History(Protocol):
-    def note(
-        self, kind: str, subject: str, actor: str, why: str, at: int, detail: Json = None
-    ) -> None:
-        """Write down what happened (`version.registered`), to what (`bot@2.4.0`), by whom."""
+class Outbox(Protocol):
+    def add(self, event: Event) -> None:
+        """Write down what happened, to what, by whom."""
 
 
 class Work(Protocol):
@@ -180,7 +169,7 @@ class Work(Protocol):
     @property
     def routes(self) -> RouteUse: ...
     @property
-    def history(self) -> History: ...
+    def outbox(self) -> Outbox: ...
 
     def commit(self) -> None:
         """Make it last. Raise `Conflict` if somebody else changed a row that this one saves."""
