@@ -92,8 +92,9 @@ class Versions(Protocol):
     def add(self, version: Version) -> Version:
         """Store a new one and return it with its `id` and revision 1.
 
-        From then on its target's artifact is pinned (`Artifacts.pins`). Raise `Conflict` if the model has a version of that number (build metadata ignored: the
-        identity is the model and `number.precedence_key()`). The number is kept with its build.
+        From then on its target's artifact is pinned (`Artifacts.pins`). Raise `Conflict` if the
+        model has a version of that number (build metadata ignored: the identity is the model and
+        `number.precedence_key()`). The number is kept with its build.
         """
 
     def get(self, model: str, number: SemVer) -> Version:

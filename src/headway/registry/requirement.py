@@ -51,6 +51,7 @@ class Comparator:
 
 
 _Bounds = tuple[Comparator, ...]
+_ANY: Final = Comparator(">=", SemVer(0, 0, 0))
 _NOTHING: Final = Comparator("<", SemVer(0, 0, 0, ("0",)))
 
 
@@ -114,6 +115,7 @@ def _alternative(text: str) -> _Bounds | str:
         if len(word) > LONGEST or not found:
             return word
         bounds |= dict.fromkeys(_bounds(found[1], _Partial.of(found.groups()[1:])))
+    bounds.pop(_ANY, None)
     return tuple(bounds)
 
 
@@ -132,9 +134,9 @@ class _Partial:
         numbers: list[int | None] = []
         for part in core:  # after the first x everything is x: 1.x.3 is 1.x
             known = part is not None and part.isdigit() and None not in numbers
-            numbers.append(int(part) if known and part is not None else None)
-        whole = numbers[2] is not None
-        return cls(*numbers, prerelease=tuple(pre.split(".")) if pre and whole else ())
+            numbers.append(int(part) if part and known else None)
+        major, minor, patch = numbers
+        return cls(major, minor, patch, tuple(pre.split(".")) if pre and patch is not None else ())
 
     @property
     def low(self) -> SemVer:
