@@ -48,7 +48,7 @@ class Deployment:
     facts: Json = None
     """What is fixed when it starts: ages, thresholds, alpha, first gateway, base rates."""
     progress: Json = None
-    """What the reconciler keeps between ticks: attempts of checks, state of limits, generations."""
+    """What the reconciler keeps between ticks: attempts of checks, limits, generations."""
     revision: int = 0
     """Counts writes: who writes second gets `Conflict`."""
     fence: int = 0

@@ -15,7 +15,7 @@ class Routes(Protocol):
         """Return one revision, or raise `NotFound`."""
 
     def by_id(self, revision_id: int) -> Route:
-        """Return the revision with this database id (what a stamp carries), or raise `NotFound`."""
+        """Return the revision with this database id (a stamp carries it), or raise `NotFound`."""
 
     def at(self, model: str, environment: str, when: int) -> Route:
         """Return what was current at that time, or raise `NotFound`."""

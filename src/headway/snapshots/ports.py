@@ -18,6 +18,7 @@ class Snapshots(Protocol):
         """Return snapshots of a route with ids below `before`, newest first."""
 
     def pinned_versions(self, *, since: int) -> Sequence[tuple[str, str]]:
-        """Return (model, version) of every route revision that a snapshot since then keeps,
-        and of every current route: their artifacts must not be deleted.
+        """Return (model, version) whose artifacts must not be deleted.
+
+        Those of every route revision that a snapshot since then keeps, and of every current route.
         """
