@@ -1,60 +1,14 @@
-"""Models, their immutable versions, what a version calls, and the aliases that name one."""
+"""Models, their immutable versions, and the aliases that name one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final
 
 from headway.kernel.canonical import Json
-from headway.kernel.clock import SECOND
-from headway.registry.prompt import Prompt
 from headway.registry.signature import Signature
+from headway.registry.target import Target
 from headway.registry.version import SemVer
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Milliseconds: to connect, to the first byte, between two reads, for the whole request."""
-
-    connect: int = 5 * SECOND
-    first: int = 60 * SECOND
-    idle: int = 30 * SECOND
-    total: int = 600 * SECOND
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAITarget:
-    """An upstream that speaks OpenAI's API.
-
-    `parameters` are defaults for the request but for the `locked` ones, which win. `credential`
-    is a name, never a value. `tools` are added to the caller's, ours winning on the same name.
-    """
-
-    base_url: str
-    model: str
-    credential: str | None = None
-    parameters: Mapping[str, Json] = field(default_factory=dict)
-    locked: tuple[str, ...] = ()
-    prompt: Prompt | None = None
-    tools: tuple[Mapping[str, Json], ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    retries: int = 2
-
-    @property
-    def provider(self) -> str:
-        return "openai"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalTarget:
-    """An artifact (`sha256:…`) and the runtime that runs it."""
-
-    runtime: str
-    artifact: str
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-
-Target: TypeAlias = OpenAITarget | LocalTarget
 
 
 class State(StrEnum):
