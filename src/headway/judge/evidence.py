@@ -1,0 +1,155 @@
+"""What was counted, and which of it may be read now: the judge's evidence.
+
+A row of evidence says how often something happened to the requests of one epoch and arm that come
+of age at one moment. A request counts when it is old enough, never when its outcome arrives, and
+at the same age in both arms: else the arm that answers sooner shows its failures sooner. `late` is
+False for what was known at age M, and True for what came between M and L.
+
+What is stored (all of units, each counted once in a deployment):
+
+| metric | bin | one is |
+|---|---|---|
+| `errors` (or any yes/no metric) | 1 | the first bad event of a unit |
+| `errors.first` (optional) | 1 | a unit whose first measured request had the bad event |
+| `measured` | 0 | the first measured request of a unit |
+| `latency.p50` .. `latency.p99` | 1 | a first measured request slower than the threshold |
+| `latency.p50@2x` (optional) | 1 | the candidate's beyond twice the stable version's threshold |
+| `score.<name>` | 0..100 | a first measured answer with a score: badness in hundredths |
+| `units` | | kept for the watch on the router's coin |
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from headway.kernel.quantity import WHOLE_BP
+from headway.routing.route import Ages
+from headway.tracking.measurement import Count
+
+CANDIDATE: Final = "candidate"
+STABLE: Final = "stable"
+MEASURED: Final = "measured"
+BAD: Final = 1
+"""The bin of a yes/no event; `measured` uses bin 0, scores use 0..100."""
+QUANTILES: Final = ("p50", "p90", "p95", "p99")
+"""The stable version's own quantiles above which an answer is slow."""
+
+
+class Kind(StrEnum):
+    """How a metric is judged."""
+
+    RATE = "rate"
+    MAGNITUDE = "magnitude"
+    SCORE = "score"
+
+
+def kind_of(metric: str) -> Kind:
+    """Tell from its name how a metric is judged: `latency`, `score.<name>`, or a yes/no event."""
+    if metric.startswith("score."):
+        return Kind.SCORE
+    return Kind.MAGNITUDE if metric == "latency" else Kind.RATE
+
+
+def slow(metric: str, quantile: str, factor: float | None = None) -> str:
+    """Name the evidence of answers beyond a threshold: `latency.p95`, `latency.p95@2x`."""
+    return f"{metric}.{quantile}" if factor is None else f"{metric}.{quantile}@{factor:g}x"
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One set of shares: the id of its route revision, the candidate's share of the rule."""
+
+    id: int
+    share_bp: int
+
+    @property
+    def compares(self) -> bool:
+        """Whether both arms had traffic, so that its coin says something."""
+        return 0 < self.share_bp < WHOLE_BP
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The sums of one epoch, by arm, metric and bin."""
+
+    epoch: Epoch
+    counts: Mapping[tuple[str, str, int], int]
+
+    def of(self, arm: str, metric: str, bin: int = BAD) -> int:  # noqa: A002 - the row's own word
+        return self.counts.get((arm, metric, bin), 0)
+
+    def bins(self, arm: str, metric: str) -> tuple[tuple[int, int], ...]:
+        """Return (bin, count) of a metric, lowest bin first: a fixed order of summation."""
+        return tuple(
+            (key[2], n)
+            for key, n in sorted(self.counts.items())
+            if key[0] == arm and key[1] == metric
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What may be read at `now`, oldest epoch first, the same epochs in each part.
+
+    `current` is what has come of age, for "worse". `settled` is what is older than L, for proofs
+    of "not worse": a candidate that fails late would be flattered otherwise. `timely` is the part
+    of `current` that was known at age M, for limits: there a bad event must not come apart from
+    the request that it is one of.
+    """
+
+    now: int
+    current: tuple[Tally, ...] = ()
+    settled: tuple[Tally, ...] = ()
+    timely: tuple[Tally, ...] = ()
+
+
+def fold(
+    counts: Iterable[Count], *, epochs: Iterable[Epoch], ages: Mapping[str, Ages], now: int
+) -> Evidence:
+    """Add up what may be read at `now`; counts of other epochs are left out.
+
+    `ages` goes by metric, see `ages_of`; `errors` must be among them.
+    """
+    known = sorted(epochs, key=lambda epoch: epoch.id)
+    parts: tuple[dict[int, dict[tuple[str, str, int], int]], ...] = tuple(
+        {epoch.id: {} for epoch in known} for _ in range(3)
+    )
+    current, settled, timely = parts
+    for count in counts:
+        if count.due > now or count.epoch not in current:
+            continue
+        key = (count.arm, count.metric, count.bin)
+        into = [current]
+        if not count.late:
+            into.append(timely)
+        if count.due + _wait(count, ages) <= now:
+            into.append(settled)
+        for part in into:
+            sums = part[count.epoch]
+            sums[key] = sums.get(key, 0) + count.n
+    return Evidence(
+        now, *(tuple(Tally(epoch, part[epoch.id]) for epoch in known) for part in parts)
+    )
+
+
+def foldable_before(ages: Mapping[str, Ages], *, now: int) -> int:
+    """Return the time before which rows are settled and may be kept as one per key, due at 0.
+
+    Folding such rows gives what folding the single ones gave, at `now` and at any later time.
+    """
+    return now - max((of.l - of.m for of in ages.values()), default=0)
+
+
+def ages_of(metric: str, ages: Mapping[str, Ages]) -> Ages:
+    """Return the ages of a metric: its own, `score.*` for a score, else those of `errors`."""
+    family = "score.*" if kind_of(metric) is Kind.SCORE else "errors"
+    return ages.get(metric) or ages.get(family) or ages["errors"]
+
+
+def _wait(count: Count, ages: Mapping[str, Ages]) -> int:
+    """How long after `due` a row is settled: L - M if it was due at M; scores do not wait."""
+    if count.late or kind_of(count.metric) is Kind.SCORE:
+        return 0
+    of = ages_of(count.metric, ages)
+    return max(0, of.l - of.m)
