@@ -1,0 +1,1 @@
+"""The images that the story is told with; see ATTRIBUTION.md."""
