@@ -1,1 +1,1 @@
-"""HTTP/1 on bytes; knows no model."""
+"""HTTP/1 on bytes, both sides; knows no model."""
