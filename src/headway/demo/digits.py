@@ -138,7 +138,7 @@ def _gradients(layers: Layers, images: Array, wanted: Array) -> Layers:
 
 def _softmax_regression(images: Array, labels: NDArray[np.int64]) -> Layers:
     weights = np.zeros((_PIXELS, _CLASSES), dtype=np.float32)
-    layers = [(weights, np.zeros(_CLASSES, dtype=np.float32))]
+    layers: Layers = [(weights, np.zeros(_CLASSES, dtype=np.float32))]
     wanted = _one_hot(labels)
     for _ in range(300):
         slopes = _gradients(layers, images, wanted)

@@ -1,0 +1,85 @@
+"""What the runner needs from the outside: bytes by digest, and runtimes that run them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headway.kernel.errors import HeadwayError
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: its name, Open Inference datatype, and shape (-1: any)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Values of one input or output, flat, in row-major order."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Sequence[object]
+
+
+class CannotLoad(HeadwayError):
+    """The bytes are no model that this runtime takes: the version's fault."""
+
+
+class CannotRun(HeadwayError):
+    """The model failed on inputs that fit its description: the version's fault."""
+
+
+class OutOfTime(HeadwayError):
+    """The deadline passed and the run was stopped."""
+
+
+class Session(Protocol):
+    """A loaded model. `run` is called from several threads at a time."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+    @property
+    def memory(self) -> int:
+        """Return about how many bytes it holds."""
+
+    def run(
+        self, inputs: Sequence[Tensor], outputs: Sequence[str], stop: "Stop"
+    ) -> Sequence[Tensor]:
+        """Return the outputs asked for (all, if none are named).
+
+        Raise `CannotRun`, or `OutOfTime` if `stop` asked it to end.
+        """
+
+
+class Runtime(Protocol):
+    """Turns bytes into a session."""
+
+    def load(self, model: bytes) -> Session:
+        """Load from these very bytes, or raise `CannotLoad`."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """How a run is asked to end: the session sets `end`, the runner calls it at the deadline."""
+
+    end: Callable[[], None] | None = None
+    asked: bool = False
+
+    def ask(self) -> None:
+        self.asked = True
+        if self.end is not None:
+            self.end()
+
+
+class Store(Protocol):
+    def read(self, digest: str) -> bytes:
+        """Return bytes whose SHA-256 is the digest; `NotFound`, or `Refused` if they are not."""
