@@ -21,8 +21,9 @@ What is stored (all of units, each counted once in a deployment):
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, Self
 
+from headway.kernel.canonical import Json
 from headway.kernel.quantity import WHOLE_BP
 from headway.routing.route import Ages
 from headway.tracking.measurement import Count
@@ -102,6 +103,40 @@ class Evidence:
     current: tuple[Tally, ...] = ()
     settled: tuple[Tally, ...] = ()
     timely: tuple[Tally, ...] = ()
+
+    def document(self) -> dict[str, Json]:
+        """Write per epoch `[arm, metric, bin, current, settled, timely]` in a fixed order."""
+        return {
+            "now": self.now,
+            "epochs": [
+                {
+                    "id": tally.epoch.id,
+                    "share_bp": tally.epoch.share_bp,
+                    "counts": [
+                        [*key, n, settled.of(*key), timely.of(*key)]
+                        for key, n in sorted(tally.counts.items())
+                    ],
+                }
+                for tally, settled, timely in zip(
+                    self.current, self.settled, self.timely, strict=True
+                )
+            ],
+        }
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `document` wrote."""
+        parts: tuple[list[Tally], ...] = ([], [], [])
+        for row in document["epochs"]:
+            epoch = Epoch(row["id"], row["share_bp"])
+            for place, part in enumerate(parts):
+                counts = {
+                    (arm, metric, number): sums[place]
+                    for arm, metric, number, *sums in row["counts"]
+                    if sums[place]
+                }
+                part.append(Tally(epoch, counts))
+        return cls(document["now"], *(tuple(part) for part in parts))
 
 
 def fold(
