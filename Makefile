@@ -1,0 +1,55 @@
+# Two commands on a fresh machine with Python 3.11, make and a package registry:
+#   make run     sets up and runs the whole story on SQLite in ./data
+#   make test    sets up and runs the tests
+PY ?= python3.11
+BIN := .venv/bin
+.PHONY: run serve test check bench chaos lock clean
+
+run: .venv/.run
+	$(BIN)/headway demo
+
+serve: .venv/.run
+	$(BIN)/headway serve
+
+test: .venv/.dev
+	$(BIN)/pytest -n auto -q
+
+check: .venv/.dev
+	@! grep -n '://' requirements/*.txt || { echo 'a lock file names a host'; exit 1; }
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n auto -q
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python benchmarks/gateway.py
+
+chaos: .venv/.dev
+	HEADWAY_CHAOS_KILLS=200 $(BIN)/pytest -q tests/chaos
+
+lock:
+	sh requirements/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# uv where it works (it does not read pip's configuration), else pip. The project itself is
+# installed without isolation, from the build tools in the lock.
+define install
+	@test -d .venv || $(PY) -m venv .venv
+	@echo 'Installing $(1) (10 to 60 seconds) ...'
+	@if command -v uv >/dev/null; then UV=uv; \
+	  elif $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; then UV=$(BIN)/uv; fi; \
+	  { [ -n "$$UV" ] && $$UV pip install -q --require-hashes --python $(BIN)/python -r $(1); } \
+	  || $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes --only-binary :all: -r $(1)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
+.venv/.run: requirements/run.txt requirements/uv.txt pyproject.toml
+	$(call install,requirements/run.txt)
+
+.venv/.dev: requirements/dev.txt requirements/uv.txt pyproject.toml
+	$(call install,requirements/dev.txt)

@@ -1,0 +1,92 @@
+"""What the runner was doing when it died: a small mapped file that survives a SIGKILL.
+
+Each thread writes the digest that it works on into its slot before it touches the model, and
+clears it after. A slot that is still full at the next start names a model that may have killed
+the runner; twice within an hour, and it is quarantined for as long.
+"""
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from headway.kernel.clock import HOUR, Clock
+
+SLOTS: Final = 72
+_SLOT: Final = 96
+_STRIKES: Final = 2
+
+
+class BlackBox:
+    def __init__(self, folder: Path, *, clock: Clock, monotonic: Callable[[], float]) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self._deaths_file = folder / "runner-deaths.json"
+        path = folder / "runner-slots.bin"
+        left = self._read(path)
+        self._deaths = self._recall(left)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, SLOTS * _SLOT)
+            self._map = mmap.mmap(descriptor, SLOTS * _SLOT)
+        finally:
+            os.close(descriptor)
+        self._map[:] = bytes(SLOTS * _SLOT)
+        self._lock = threading.Lock()
+        self._free = list(range(SLOTS))
+        self._since: dict[int, tuple[str, float, bool]] = {}
+
+    def quarantined(self, digest: str) -> bool:
+        hour_ago = self._clock() - HOUR
+        return sum(at > hour_ago for at in self._deaths.get(digest, ())) >= _STRIKES
+
+    @contextmanager
+    def busy(self, digest: str, *, loading: bool = False) -> Iterator[None]:
+        """Stand in a slot while the model is touched."""
+        with self._lock:
+            slot = self._free.pop()
+            self._since[slot] = (digest, self._monotonic(), loading)
+        start = slot * _SLOT
+        written = digest.encode()[:_SLOT].ljust(_SLOT, b"\0")
+        self._map[start : start + _SLOT] = written
+        try:
+            yield
+        finally:
+            self._map[start : start + _SLOT] = bytes(_SLOT)
+            with self._lock:
+                del self._since[slot]
+                self._free.append(slot)
+
+    def overdue(self, *, load: float, run: float) -> str | None:
+        """Return a digest that has been busy for longer than that many seconds, or None."""
+        now = self._monotonic()
+        with self._lock:
+            for digest, since, loading in self._since.values():
+                if now - since > (load if loading else run):
+                    return digest
+        return None
+
+    @staticmethod
+    def _read(path: Path) -> list[str]:
+        try:
+            whole = path.read_bytes()
+        except OSError:
+            return []
+        slots = (whole[at : at + _SLOT].rstrip(b"\0") for at in range(0, len(whole), _SLOT))
+        return [slot.decode("ascii", "replace") for slot in slots if slot]
+
+    def _recall(self, left: list[str]) -> dict[str, list[int]]:
+        try:
+            deaths = json.loads(self._deaths_file.read_text("ascii"))
+        except (OSError, ValueError):
+            deaths = {}
+        hour_ago, now = self._clock() - HOUR, self._clock()
+        deaths = {d: [at for at in times if at > hour_ago] for d, times in deaths.items()}
+        for digest in set(left):
+            deaths.setdefault(digest, []).append(now)
+        kept = {digest: times for digest, times in deaths.items() if times}
+        self._deaths_file.write_text(json.dumps(kept), "ascii")
+        return kept

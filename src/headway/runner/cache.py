@@ -1,0 +1,123 @@
+"""Loaded models: on first use, each once, the least recently used dropped, pinned ones never."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headway.kernel.errors import HeadwayError, NotFound, Refused
+from headway.kernel.names import unknown_word
+from headway.runner.blackbox import BlackBox
+from headway.runner.ports import CannotLoad, Runtime, Session, Store
+
+
+class Quarantined(HeadwayError):
+    """The model killed the runner twice: it is not loaded again for a while."""
+
+
+@dataclass(slots=True)
+class _Loading:
+    """One load on its way; whoever else wants the same model waits for it."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    session: Session | None = None
+    error: Exception | None = None
+
+
+class Cache:
+    """Called from several threads at a time; a load blocks only those who want that model."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        runtimes: Mapping[str, Callable[[], Runtime]],
+        limit: int,
+        blackbox: BlackBox,
+    ) -> None:
+        """`limit`: bytes of all loaded models; the one just loaded may stand above it alone."""
+        self._store, self._factories, self._limit, self._blackbox = (
+            store,
+            runtimes,
+            limit,
+            blackbox,
+        )
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._loading: dict[str, _Loading] = {}
+        self._pinned: frozenset[str] = frozenset()
+        self._runtimes: dict[str, Runtime] = {}
+
+    def ready(self, digest: str) -> Session | None:
+        """Return a loaded model at once, or None."""
+        with self._lock:
+            session = self._sessions.get(digest)
+            if session is not None:
+                self._sessions.move_to_end(digest)
+            return session
+
+    def pin(self, digests: frozenset[str]) -> None:
+        """Never drop these from now on, and any other when room is wanted."""
+        with self._lock:
+            self._pinned = digests
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._sessions)
+
+    def load(self, digest: str, runtime: str = "onnx") -> Session:
+        """Return the model, loading it from bytes that were hashed in this very call.
+
+        Raise `NotFound`, `CannotLoad` (also: the bytes are not what the digest says) or
+        `Quarantined`.
+        """
+        if (session := self.ready(digest)) is not None:
+            return session
+        if self._blackbox.quarantined(digest):
+            raise Quarantined(f"{digest} killed the runner twice and is not loaded for now")
+        with self._lock:
+            mine = digest not in self._loading
+            loading = self._loading.setdefault(digest, _Loading())
+        if not mine:
+            loading.done.wait()
+            if loading.session is None:
+                raise loading.error or NotFound(digest)
+            return loading.session
+        try:
+            with self._blackbox.busy(digest, loading=True):
+                loading.session = self._runtime(runtime).load(self._store.read(digest))
+            self._keep(digest, loading.session)
+        except Refused as error:  # the bytes are not what the digest says
+            loading.error = CannotLoad(str(error))
+            raise loading.error from error
+        except MemoryError as error:
+            loading.error = CannotLoad(f"{digest} wants more memory than the runner may use")
+            raise loading.error from error
+        except Exception as error:
+            loading.error = error
+            raise
+        else:
+            return loading.session
+        finally:
+            with self._lock:
+                del self._loading[digest]
+            loading.done.set()
+
+    def _runtime(self, name: str) -> Runtime:
+        if name not in self._factories:
+            raise CannotLoad(unknown_word(name, self._factories, what="runtime"))
+        with self._lock:
+            if name not in self._runtimes:
+                self._runtimes[name] = self._factories[name]()
+            return self._runtimes[name]
+
+    def _keep(self, digest: str, session: Session) -> None:
+        with self._lock:
+            self._sessions[digest] = session
+            held = sum(each.memory for each in self._sessions.values())
+            for old in tuple(self._sessions):
+                if held <= self._limit:
+                    break
+                if old not in self._pinned and old != digest:
+                    held -= self._sessions.pop(old).memory

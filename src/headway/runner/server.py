@@ -1,0 +1,208 @@
+"""The runner's side of the Open Inference Protocol, on a unix socket, for gateways and control.
+
+    GET  /v2, /v2/health/live, /v2/health/ready
+    GET  /v2/models/{digest}                     its inputs and outputs; loads it
+    GET  /v2/models/{digest}/ready               200 if it is loaded
+    POST /v2/models/{digest}/infer
+    POST /v2/repository/models/{digest}/load     warm it
+    POST /v2/repository/pins                     {"digests": [...]}: never drop these
+
+Who is at fault is told by the status: 400 the inputs do not fit, 500 with `Headway-Outcome:
+version` the model failed, 503 we could not (not loaded in time, too much at once).
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from threading import BoundedSemaphore
+from typing import Final
+
+import orjson
+
+from headway.kernel.errors import HeadwayError, NotFound, Refused
+from headway.runner import open_inference
+from headway.runner.blackbox import BlackBox
+from headway.runner.cache import Cache, Quarantined
+from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Session, Stop
+from headway.wire.framing import FieldLines, write_fields
+from headway.wire.server import Call
+
+LOAD_SECONDS: Final = 120.0
+RUN_SECONDS: Final = 600.0
+_GRACE_SECONDS: Final = 5.0
+_WAITING: Final = 256
+_MODELS: Final = "/v2/models/"
+_REPOSITORY: Final = "/v2/repository/"
+_SERVER: Final = orjson.dumps({"name": "headway", "version": "2", "extensions": []})
+
+_JSON: Final = write_fields([(b"content-type", b"application/json")])
+_FAULT: Final = write_fields(
+    [(b"content-type", b"application/json"), (b"headway-outcome", b"version")]
+)
+_BUSY: Final = write_fields([(b"content-type", b"application/json"), (b"retry-after", b"1")])
+
+_Answer = tuple[int, FieldLines, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """The application behind the runner's socket."""
+
+    cache: Cache
+    blackbox: BlackBox
+    work: Executor
+    """Where models run."""
+    loads: Executor
+    """Where models are loaded: never in the way of those that run."""
+    body_limit: int
+    room: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_WAITING))
+    """Requests that may run or wait for a thread; more are answered 503 at once."""
+
+    def on_head(self, call: Call) -> None:
+        call.collect(self.body_limit, self._on_body)
+
+    def watch(self, _now: float, *, die: Callable[[str], None]) -> None:
+        """Die of a model that neither ends nor can be stopped; the supervisor starts us anew."""
+        overdue = self.blackbox.overdue(
+            load=LOAD_SECONDS + _GRACE_SECONDS, run=RUN_SECONDS + _GRACE_SECONDS
+        )
+        if overdue is not None:
+            die(overdue)
+
+    def _on_body(self, call: Call, body: bytes) -> None:
+        path = call.path
+        if call.method == "GET" and path in ("/v2/health/live", "/v2/health/ready"):
+            key = b"live" if path.endswith("live") else b"ready"
+            call.respond(200, _JSON, b'{"%b":true}' % key)
+        elif call.method == "GET" and path in ("/v2", "/v2/"):
+            call.respond(200, _JSON, _SERVER)
+        elif path == _REPOSITORY + "pins" and call.method == "POST":
+            self._finish(call, partial(self._pin, body))
+        elif path.startswith(_MODELS):
+            self._model(call, path.removeprefix(_MODELS), body)
+        elif path.startswith(_REPOSITORY + "models/") and path.endswith("/load"):
+            digest = path.removeprefix(_REPOSITORY + "models/").removesuffix("/load")
+            self._later(call, self.loads, partial(self._load, _digest(digest)))
+        else:
+            call.respond(404, _JSON, open_inference.error(f"nothing is at {path}"))
+
+    def _model(self, call: Call, rest: str, body: bytes) -> None:
+        name, _, what = rest.partition("/")
+        digest = _digest(name)
+        if what == "infer" and call.method == "POST":
+            session = self.cache.ready(digest)
+            if session is not None:
+                self._infer(call, digest, session, body)
+            else:
+                self._later(
+                    call,
+                    self.loads,
+                    partial(self._load, digest),
+                    then=partial(self._infer_loaded, call, digest, body),
+                )
+        elif what == "ready" and call.method == "GET":
+            ready = self.cache.ready(digest) is not None
+            call.respond(200 if ready else 503, _JSON, orjson.dumps({"ready": ready}))
+        elif what == "" and call.method == "GET":
+            self._later(call, self.loads, partial(self._describe, digest))
+        else:
+            call.respond(404, _JSON, open_inference.error(f"nothing is at {call.path}"))
+
+    def _infer_loaded(self, call: Call, digest: str, body: bytes) -> None:
+        session = self.cache.ready(digest)
+        if session is None:
+            call.respond(503, _BUSY, open_inference.error("the model was dropped; try again"))
+        else:
+            self._infer(call, digest, session, body)
+
+    def _infer(self, call: Call, digest: str, session: Session, body: bytes) -> None:
+        stop = Stop()
+        call.on_gone = lambda _call: stop.ask()
+        model = (call.headers.get(b"headway-model") or digest.encode()).decode("latin-1")
+        version = (call.headers.get(b"headway-model-version") or b"").decode("latin-1")
+        timer = asyncio.get_running_loop().call_later(RUN_SECONDS, stop.ask)
+
+        def run() -> _Answer:
+            try:
+                inference = open_inference.read(body, session.inputs, session.outputs)
+                with self.blackbox.busy(digest):
+                    outputs = session.run(inference.inputs, inference.outputs, stop)
+                return 200, _JSON, open_inference.answer(inference.id, model, version, outputs)
+            finally:
+                timer.cancel()
+
+        self._later(call, self.work, run)
+
+    def _load(self, digest: str) -> _Answer:
+        self.cache.load(digest)
+        return 200, _JSON, b"{}"
+
+    def _describe(self, digest: str) -> _Answer:
+        session = self.cache.load(digest)
+        return 200, _JSON, open_inference.description(digest, "", session.inputs, session.outputs)
+
+    def _pin(self, body: bytes) -> _Answer:
+        try:
+            digests = open_inference.document(body).get("digests", [])
+        except orjson.JSONDecodeError as error:
+            raise Refused(f"the body is not JSON: {error}") from None
+        self.cache.pin(frozenset(str(digest) for digest in digests))
+        return 200, _JSON, b"{}"
+
+    def _later(
+        self,
+        call: Call,
+        executor: Executor,
+        work: Callable[[], _Answer],
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Work off the loop, and answer on it; `then` instead of the answer if it went well."""
+        if not self.room.acquire(blocking=False):
+            call.respond(503, _BUSY, open_inference.error("too many requests wait; try again"))
+            return
+        loop = asyncio.get_running_loop()
+        gone = call.on_gone
+
+        def done(answer: _Answer) -> None:
+            self.room.release()
+            if call.context == "gone":
+                return
+            if then is not None and answer[0] == 200:
+                then()
+            else:
+                call.respond(*answer)
+
+        def left(call: Call) -> None:
+            call.context = "gone"
+            if gone is not None:
+                gone(call)
+
+        call.on_gone = left
+        executor.submit(lambda: loop.call_soon_threadsafe(done, _answered(work)))
+
+    def _finish(self, call: Call, work: Callable[[], _Answer]) -> None:
+        call.respond(*_answered(work))
+
+
+def _digest(name: str) -> str:
+    return name if name.startswith("sha256:") else f"sha256:{name}"
+
+
+def _answered(work: Callable[[], _Answer]) -> _Answer:
+    """Turn what goes wrong into an answer that says whose fault it is."""
+    try:
+        return work()
+    except Refused as error:
+        return 400, _JSON, open_inference.error(str(error))
+    except NotFound as error:
+        return 404, _FAULT, open_inference.error(str(error))
+    except (CannotLoad, CannotRun, OutOfTime, Quarantined) as error:
+        return 500, _FAULT, open_inference.error(str(error))
+    except MemoryError:
+        return 500, _FAULT, open_inference.error("the model wants more memory than it may use")
+    except HeadwayError as error:
+        return 503, _BUSY, open_inference.error(str(error))
+    except Exception as error:  # noqa: BLE001 - the last line: a request is always answered
+        return 503, _BUSY, open_inference.error(f"the runner failed: {type(error).__name__}")

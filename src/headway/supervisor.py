@@ -1,0 +1,189 @@
+"""`headway serve`: binds the public port once, hands it to the gateways, restarts what dies.
+
+    supervisor
+    ├── control     first: it is the slowest to start
+    ├── gateway, N  share one listening socket: a dead one's queue is taken by its sister
+    └── runner
+
+Each child gets a pipe as its standard input. Its first line is JSON with what the children share
+(the hop secret); after it the pipe stays open and silent. When the supervisor dies, however it
+dies, the pipe ends and the children leave: never orphans on the port.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from headway.kernel.errors import Conflict, Refused
+
+_BACKLOG: Final = 4096
+_FIRST_WAIT: Final = 0.4
+_LONGEST_WAIT: Final = 10.0
+_GOOD_LIFE: Final = 10.0
+"""Seconds after which earlier deaths are forgotten."""
+_STOP_AT_LAST: Final = 10.0
+_IDLE: Final = 1.0
+MISCONFIGURED: Final = 78
+"""Exit code (EX_CONFIG) of a child that no restart can help: everything stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What to run: the words after `headway`."""
+
+    name: str
+    words: tuple[str, ...]
+    first_to_stop: bool = False
+    """Stopped before the others, so that what it passes on is still answered."""
+
+
+@dataclass(slots=True)
+class _Running:
+    child: Child
+    process: "subprocess.Popen[bytes] | None" = None
+    born: float = 0.0
+    deaths: int = 0
+    again_at: float = 0.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the public port, or raise `Conflict` if somebody has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if isinstance(error, PermissionError):
+            raise Refused(f"{host}:{port} may not be bound: {error.strerror}") from error
+        raise Conflict(
+            f"{host}:{port} cannot be bound ({error.strerror}); choose another with HEADWAY_PORT"
+        ) from error
+    sock.listen(_BACKLOG)
+    sock.set_inheritable(True)
+    return sock
+
+
+@dataclass(slots=True)
+class Supervisor:
+    children: Sequence[Child]
+    socket: socket.socket
+    shared: Mapping[str, str]
+    """Told to each child by its life-line; never by arguments or environment."""
+    environment: Mapping[str, str]
+    drain_s: float
+    say: Callable[[str], None]
+    _running: list[_Running] = field(default_factory=list)
+    _signals: list[int] = field(default_factory=list)
+    _exit_code: int = 0
+
+    def run(self) -> int:
+        """Start the children and keep them until SIGTERM or SIGINT; return the exit code."""
+        woken, waker = os.pipe()
+        os.set_blocking(waker, False)
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(waker)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._running = [_Running(child) for child in self.children]
+        for running in self._running:
+            self._start(running)
+        while not self._signals:
+            select.select([woken], [], [], self._next_look())
+            with suppress(BlockingIOError):
+                os.read(woken, 4096)
+            self._look()
+        self._stop()
+        return self._exit_code
+
+    def _start(self, running: _Running) -> None:
+        child = running.child
+        line = json.dumps({**self.shared, "socket_fd": self.socket.fileno()}) + "\n"
+        running.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
+            [sys.executable, "-m", "headway.cli", *child.words],
+            stdin=subprocess.PIPE,
+            pass_fds=(self.socket.fileno(),),
+            env=dict(self.environment),
+            start_new_session=True,  # Ctrl-C is the supervisor's to hear
+        )
+        running.born = time.monotonic()
+        if running.process.stdin is not None:
+            running.process.stdin.write(line.encode())
+            running.process.stdin.flush()
+
+    def _next_look(self) -> float:
+        now = time.monotonic()
+        waits = [r.again_at - now for r in self._running if r.process is None]
+        return max(0.01, min([_IDLE, *waits]))
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for running in self._running:
+            process = running.process
+            if process is not None and (code := process.poll()) is not None:
+                self._died(running, code, now)
+            if running.process is None and now >= running.again_at and not self._signals:
+                self._start(running)
+
+    def _died(self, running: _Running, code: int, now: float) -> None:
+        if running.process is not None and running.process.stdin is not None:
+            running.process.stdin.close()
+        running.process = None
+        if code == MISCONFIGURED:
+            self.say(f"{running.child.name} refuses to start; see its words above")
+            self._exit_code = code
+            self._signals.append(signal.SIGTERM)
+            return
+        if now - running.born > _GOOD_LIFE:
+            running.deaths = 0
+        wait = min(_FIRST_WAIT * 2 ** (running.deaths - 1), _LONGEST_WAIT) if running.deaths else 0
+        running.deaths += 1
+        running.again_at = now + wait
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        self.say(f"{running.child.name} ended with {how}; starting it again")
+
+    def _stop(self) -> None:
+        """Gateways first, each with time to finish; then the rest."""
+        first = [r for r in self._running if r.child.first_to_stop]
+        rest = [r for r in self._running if not r.child.first_to_stop]
+        self._end(first, self.drain_s + 1)
+        self.socket.close()
+        self._end(rest, _STOP_AT_LAST)
+
+    @staticmethod
+    def _end(group: Sequence[_Running], patience: float) -> None:
+        processes = [
+            r.process for r in group if r.process is not None and r.process.poll() is None
+        ]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + patience
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def children(gateways: int) -> tuple[Child, ...]:
+    """Return the tree of one machine; control first, since it is the slowest to start."""
+    return (
+        Child("control", ("control",)),
+        *(
+            Child(f"gateway {number}", ("gateway", "--number", str(number)), first_to_stop=True)
+            for number in range(1, gateways + 1)
+        ),
+        Child("runner", ("runner",)),
+    )
