@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
@@ -18,6 +18,7 @@ from headway.kernel.errors import (
     Refused,
 )
 from headway.kernel.names import NAME_PATTERN, check_name, unknown_word
+from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.comparison import Comparison
 from headway.registry.compatibility import Contract, compare
@@ -35,8 +36,6 @@ from headway.registry.requirement import Requirement
 from headway.registry.signature import Description, Signature
 from headway.registry.target import RUNTIMES, LocalTarget
 from headway.registry.version import SemVer, reads_as_version
-
-ActorKind = Literal["person", "service", "agent"]
 
 _TRIES: Final = 5
 """How often to look again when somebody else registers at the same moment."""
@@ -57,14 +56,6 @@ class Registered:
 
     version: Version
     created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who changes something: a key's name and id, and what sort of actor that is."""
-
-    name: str
-    kind: str = "service"
 
 
 @dataclass(frozen=True, slots=True)

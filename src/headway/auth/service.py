@@ -1,0 +1,223 @@
+"""What people ask of keys: make, list, revoke; and who it is that presents one."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from headway.auth.key import Digester, Key, Secret
+from headway.auth.policy import ANY, Caller, Kind, check, within
+from headway.auth.ports import Begin, Work
+from headway.auth.role import PERMISSIONS, Permission, Role
+from headway.kernel.clock import Clock
+from headway.kernel.errors import Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from headway.kernel.names import check_name, check_text, unknown_word
+from headway.outbox.actor import HEADWAY, Actor
+from headway.outbox.event import Event
+
+_MOST_PATTERNS: Final = 64
+_LONGEST_NAME: Final = 128
+_REFUSED: Final = "no key that works was presented"
+"""One answer for every reason: an answer that differs tells a thief something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new key: its record, and the one time that its text can be read."""
+
+    key: Key
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A key that is asked for. `expires_at` in ms; None: never."""
+
+    name: str
+    role: Role
+    models: tuple[str, ...] = ANY
+    environments: tuple[str, ...] = ANY
+    kind: Kind = Kind.SERVICE
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyService:
+    begin: Begin
+    clock: Clock
+    digest: Digester
+    generate: Callable[[], Secret] = Secret.generate
+
+    def authenticate(self, text: str) -> Caller:
+        """Return who presents this key, or raise `Unauthenticated`, always with the same words."""
+        try:
+            secret = Secret.parse(text)
+        except Unauthenticated:
+            raise Unauthenticated(_REFUSED) from None
+        with self.begin() as work:
+            key = work.keys.by_digest(self.digest(secret.text))
+        if key is None or not key.works_at(self.clock()):
+            raise Unauthenticated(_REFUSED)
+        return key.caller()
+
+    def create(self, wish: Wish, *, by: Caller) -> Made:
+        """Make a key that may do no more than `by`, or raise `Forbidden`."""
+        check(by, Permission.KEYS_WRITE)
+        checked = _checked(wish, self.clock())
+        _check_grant(checked, by)
+        return self._store(checked, self.generate(), by.actor)
+
+    def create_on_machine(self, wish: Wish) -> Made:
+        """Make any key: for who holds the database and the root key, and so everything else."""
+        actor = Actor("headway (on the machine)")
+        return self._store(_checked(wish, self.clock()), self.generate(), actor)
+
+    def ensure_admin(self, given: str | None = None) -> Made | None:
+        """Make the first admin key unless one works; None if there is one.
+
+        `given` is a key made beforehand; without one it is made by chance.
+        """
+        if given is not None:
+            try:
+                secret = Secret.parse(given)
+            except Unauthenticated:
+                raise Invalid.at(
+                    "", "HEADWAY_ADMIN_KEY is no key: make one with `headway keys generate`"
+                ) from None
+        else:
+            secret = self.generate()
+        wish = Wish("admin", Role.ADMIN, kind=Kind.PERSON)
+        with self.begin() as work:
+            if work.keys.has_admin(self.clock()):
+                return None
+            key = self._add(work, wish, secret, HEADWAY)
+            work.commit()
+        return Made(key, secret)
+
+    def get(self, key_id: str) -> Key:
+        with self.begin() as work:
+            return work.keys.get(key_id)
+
+    def list(self, *, limit: int = 100, after: str | None = None) -> Sequence[Key]:
+        """Return keys, newest first, revoked ones too; those after the key with the id `after`."""
+        with self.begin() as work:
+            return work.keys.list(limit=limit, after=after)
+
+    def revoke(self, key_id: str, *, by: Caller, why: str = "") -> Key:
+        """Make a key work no more; again is harmless. `Conflict` for the last admin key."""
+        check(by, Permission.KEYS_WRITE)
+        return self._revoke(key_id, by.actor, why)
+
+    def revoke_on_machine(self, key_id: str, *, why: str = "") -> Key:
+        return self._revoke(key_id, Actor("headway (on the machine)"), why)
+
+    def _revoke(self, key_id: str, actor: Actor, why: str) -> Key:
+        now = self.clock()
+        with self.begin() as work:
+            key = work.keys.get(key_id)
+            if key.revoked_at is not None:
+                return key
+            stored = work.keys.save(replace(key, revoked_at=now))
+            if key.role is Role.ADMIN and key.works_at(now) and not work.keys.has_admin(now):
+                raise Conflict(
+                    f"{key_id} is the last key that may manage keys: make another one first",
+                    stands_in_the_way=key_id,
+                )
+            work.outbox.add(_event("key.revoked", stored, actor, now, why))
+            work.commit()
+        return stored
+
+    def _store(self, wish: Wish, secret: Secret, actor: Actor) -> Made:
+        with self.begin() as work:
+            key = self._add(work, wish, secret, actor)
+            work.commit()
+        return Made(key, secret)
+
+    def _add(self, work: Work, wish: Wish, secret: Secret, actor: Actor) -> Key:
+        now = self.clock()
+        key = work.keys.add(
+            Key(
+                id=secret.id,
+                name=wish.name,
+                role=wish.role,
+                digest=self.digest(secret.text),
+                created_at=now,
+                created_by=actor.name,
+                models=wish.models,
+                environments=wish.environments,
+                kind=wish.kind,
+                expires_at=wish.expires_at,
+            )
+        )
+        work.outbox.add(_event("key.created", key, actor, now, ""))
+        return key
+
+
+def role_named(word: str, *, pointer: str = "/role") -> Role:
+    """Return the role of that name, or raise `Invalid` with the nearest one."""
+    try:
+        return Role(word)
+    except ValueError:
+        known = [role.value for role in Role]
+        raise Invalid.at(pointer, unknown_word(word, known, what="role")) from None
+
+
+def _checked(wish: Wish, now: int) -> Wish:
+    if not wish.name.strip():
+        raise Invalid.at("/name", "say what the key is for")
+    check_text(wish.name, pointer="/name", longest=_LONGEST_NAME)
+    _check_patterns(wish.models, "/models", "model")
+    _check_patterns(wish.environments, "/environments", "environment")
+    if wish.expires_at is not None and wish.expires_at <= now:
+        raise Invalid.at("/expires_at", "lies in the past")
+    return wish
+
+
+def _check_patterns(patterns: Sequence[str], pointer: str, what: str) -> None:
+    if not patterns or len(patterns) > _MOST_PATTERNS:
+        raise Invalid.at(pointer, f'needs 1 to {_MOST_PATTERNS} names; "*" stands for all')
+    faults = []
+    for i, pattern in enumerate(patterns):
+        stem = re.sub(r"[._-]?\*\Z", "", pattern)
+        if pattern == "*":
+            continue
+        try:
+            check_name(stem, what=what)
+        except Invalid as error:
+            faults.append(Fault(f"{pointer}/{i}", error.faults[0].detail + ', or "prefix*"'))
+    if faults:
+        raise Invalid(faults)
+
+
+def _check_grant(wish: Wish, by: Caller) -> None:
+    if excess := sorted(PERMISSIONS[wish.role] - by.permissions):
+        raise Forbidden(
+            f"your key lacks {', '.join(p.value for p in excess)}: it cannot give what it has not"
+        )
+    if not within(wish.models, by.models):
+        raise Forbidden("the new key would reach models that your own does not")
+    if not within(wish.environments, by.environments):
+        raise Forbidden("the new key would reach environments that your own does not")
+
+
+def _event(kind: str, key: Key, actor: Actor, at: int, why: str) -> Event:
+    return Event(
+        kind=kind,
+        subject=f"key:{key.id}",
+        at=at,
+        actor=actor.name,
+        actor_kind=actor.kind,
+        why=why,
+        detail={
+            "name": key.name,
+            "role": key.role.value,
+            "models": list(key.models),
+            "environments": list(key.environments),
+            "expires_at": key.expires_at,
+        },
+    )
+
+
+def not_found(key_id: str) -> NotFound:
+    """Return the error for a key that is not there, the same words from every store."""
+    return NotFound(f"no key has the id {key_id!r}")
