@@ -1,0 +1,33 @@
+"""`headway artifacts`: upload and fetch files by digest."""
+
+from pathlib import Path
+
+import click
+
+from headway.cli.client import from_environment
+from headway.cli.output import as_json, show_json
+
+
+@click.group()
+def artifacts() -> None:
+    """Upload and fetch files."""
+
+
+@artifacts.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+def upload(file: Path, output: str) -> None:
+    """Upload a file, streamed; the same bytes again change nothing."""
+    with file.open("rb") as stream:
+        pieces = iter(lambda: stream.read(1 << 16), b"")
+        stored = from_environment().call("POST", "/artifacts", content=pieces)
+    show_json(stored) if output == "json" else click.echo(stored["digest"])
+
+
+@artifacts.command()
+@click.argument("digest")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def fetch(digest: str, file: Path) -> None:
+    """Fetch a file."""
+    file.write_bytes(from_environment().raw("GET", f"/artifacts/{digest}").content)
+    click.echo(f"{file} written")

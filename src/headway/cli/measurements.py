@@ -1,0 +1,38 @@
+"""`headway measurements` and `headway feedback`: what requests showed, and what people say."""
+
+import click
+
+from headway.cli.client import from_environment
+from headway.cli.output import as_json, show_json
+
+
+@click.command()
+@click.argument("model")
+@click.option("-e", "--environment", default="production", show_default=True)
+@click.option("--version", default=None)
+@click.option("--since", default=None, help="RFC 3339.")
+@click.option("--step", default=None, help="Such as 5m.")
+def measurements(
+    model: str, environment: str, version: str | None, since: str | None, step: str | None
+) -> None:
+    """Show counts, latency and tokens of a model."""
+    query = {"model": model, "environment": environment, "version": version, "from": since}
+    show_json(from_environment().call("GET", "/measurements", query=query | {"step": step}))
+
+
+@click.command()
+@click.argument("request_id")
+@click.argument("scores", nargs=-1, required=True)
+@as_json
+def feedback(request_id: str, scores: tuple[str, ...], output: str) -> None:
+    """Say how good an answer was: name=value, 0 to 1."""
+    values = {}
+    for pair in scores:
+        name, _, value = pair.partition("=")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise click.UsageError(f"{pair!r} is not name=value with a value of 0 to 1") from None
+    item = {"request_id": request_id, "scores": values}
+    answer = from_environment().post("/feedback", {"items": [item]})
+    show_json(answer) if output == "json" else click.echo(str(answer["items"][0]))

@@ -1,0 +1,88 @@
+"""`headway models`: register, list, and name versions by aliases."""
+
+import click
+
+from headway.cli.client import from_environment
+from headway.cli.output import age, as_json, show, show_json
+
+
+@click.group()
+def models() -> None:
+    """Models and their aliases."""
+
+
+@models.command("list")
+@click.option("-q", "--words", default=None, help="Words to search for.")
+@click.option("--most", default=100, show_default=True)
+@as_json
+def list_models(words: str | None, most: int, output: str) -> None:
+    """List and search."""
+    items = from_environment().pages("/models", most=most, q=words)
+    show(
+        output,
+        items,
+        [
+            ("MODEL", lambda m: m["name"]),
+            ("LATEST", lambda m: m.get("latest")),
+            ("LIVE", lambda m: _live(m.get("live"))),
+            ("DESCRIPTION", lambda m: m.get("description")),
+            ("CREATED", lambda m: age(m.get("created_at"))),
+        ],
+    )
+
+
+def _live(live: object) -> str:
+    """Say who answers where: `production 1.1.0 90 %, 1.2.0 10 %`."""
+    if not isinstance(live, dict):
+        return "-"
+    return "; ".join(
+        f"{environment} "
+        + ", ".join(f"{arm['version']} {arm['share_bp'] / 100:g} %" for arm in arms)
+        for environment, arms in live.items()
+    )
+
+
+@models.command()
+@click.argument("name")
+@click.option("-d", "--description", default="")
+@click.option("-t", "--tag", multiple=True, help="key=value, may be given again.")
+@as_json
+def create(name: str, description: str, tag: tuple[str, ...], output: str) -> None:
+    """Register a model."""
+    tags = dict(pair.partition("=")[::2] for pair in tag)
+    body = {"name": name, "description": description, "tags": tags}
+    model = from_environment().post("/models", body)
+    show_json(model) if output == "json" else click.echo(f"model {model['name']} registered")
+
+
+@models.command("show")
+@click.argument("name")
+def show_model(name: str) -> None:
+    """Show one model."""
+    show_json(from_environment().get(f"/models/{name}"))
+
+
+@models.command()
+@click.argument("name")
+def archive(name: str) -> None:
+    """Put a model away; refused while a route serves it."""
+    from_environment().call("DELETE", f"/models/{name}")
+    click.echo(f"model {name} archived")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("alias")
+@click.argument("version")
+def alias(name: str, alias: str, version: str) -> None:
+    """Point an alias to a version."""
+    client = from_environment()
+    present = {a["alias"]: a for a in client.get(f"/models/{name}/aliases")["items"]}
+    headers = (
+        {"If-Match": f'"{present[alias]["revision"]}"'}
+        if alias in present
+        else {"If-None-Match": "*"}
+    )
+    path = f"/models/{name}/aliases/{alias}"
+    client.call("PUT", path, json={"version": version}, headers=headers)
+    click.echo(f"{name}@{alias} is {version}")

@@ -1,0 +1,120 @@
+"""`headway versions`: register, list, compare."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headway.cli.client import from_environment
+from headway.cli.output import age, as_json, show, show_json
+
+
+@click.group()
+def versions() -> None:
+    """Versions of a model."""
+
+
+@versions.command("list")
+@click.argument("model")
+@click.option("--range", "requirement", default=None, help="Such as ^2.3.")
+@click.option("--most", default=100, show_default=True)
+@as_json
+def list_versions(model: str, requirement: str | None, most: int, output: str) -> None:
+    """List, the highest first."""
+    items = from_environment().pages(f"/models/{model}/versions", most=most, range=requirement)
+    show(
+        output,
+        items,
+        [
+            ("VERSION", lambda v: v["version"]),
+            ("STATE", lambda v: v["state"]),
+            ("TARGET", lambda v: _target(v["target"])),
+            ("DESCRIPTION", lambda v: v.get("description")),
+            ("DIGEST", lambda v: v["digest"][:19]),
+            ("CREATED", lambda v: age(v.get("created_at"))),
+        ],
+    )
+
+
+def _target(target: dict[str, Any]) -> str:
+    if "runtime" in target:
+        return f"{target['runtime']} {target['artifact'][:19]}"
+    return f"{target['provider']} {target['model']}"
+
+
+@versions.command()
+@click.argument("model")
+@click.argument("version")
+@click.option("--artifact", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--runtime", default="onnx", show_default=True)
+@click.option(
+    "--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1."
+)
+@click.option("--upstream-model", help="What the endpoint calls the model.")
+@click.option("--credential", help="The name of HEADWAY_SECRET_<NAME>.")
+@click.option("--system", help="The system prompt.")
+@click.option("--file", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-d", "--description", default=None)
+@as_json
+def create(
+    model: str,
+    version: str,
+    *,
+    artifact: Path | None,
+    runtime: str,
+    base_url: str | None,
+    upstream_model: str | None,
+    credential: str | None,
+    system: str | None,
+    document: Path | None,
+    description: str | None,
+    output: str,
+) -> None:
+    """Register a version: a number, or one of major, minor, patch, auto.
+
+    What it is comes from --artifact (a local model), from --base-url and --upstream-model, or from
+    a JSON file with the whole version (--file).
+    """
+    client = from_environment()
+    body: dict[str, Any] = json.loads(document.read_text("utf-8")) if document else {}
+    number = "bump" if version in ("major", "minor", "patch", "auto") else "version"
+    body[number] = version
+    if description is not None:
+        body["description"] = description
+    if artifact is not None:
+        with artifact.open("rb") as stream:
+            stored = client.call(
+                "POST", "/artifacts", content=iter(lambda: stream.read(1 << 16), b"")
+            )
+        body["target"] = {"runtime": runtime, "artifact": stored["digest"]}
+    elif base_url is not None:
+        target = {"provider": "openai", "base_url": base_url, "model": upstream_model or model}
+        if credential is not None:
+            target["credential"] = credential
+        body["target"] = target | ({"prompt": {"system": system}} if system else {})
+    if "target" not in body:
+        raise click.UsageError("say what it is: --artifact, --base-url, or --file")
+    registered = client.post(f"/models/{model}/versions", body)
+    if output == "json":
+        show_json(registered)
+    else:
+        click.echo(f"{model} {registered['version']} registered, {registered['digest'][:19]}")
+
+
+@versions.command("show")
+@click.argument("model")
+@click.argument("ref")
+def show_version(model: str, ref: str) -> None:
+    """Show one: a number, an alias, `latest` or a range."""
+    show_json(from_environment().get(f"/models/{model}/versions/{ref}"))
+
+
+@versions.command()
+@click.argument("model")
+@click.argument("old")
+@click.argument("new")
+def compare(model: str, old: str, new: str) -> None:
+    """Compare two versions: what differs, and how they behave."""
+    path = f"/models/{model}/versions/{old}/comparison"
+    show_json(from_environment().call("GET", path, query={"with": new}))
