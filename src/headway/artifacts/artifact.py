@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Self
 
-from headway.kernel.errors import Invalid
+from headway.kernel.errors import Invalid, Refused
 
 DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 _DIGEST: Final = re.compile(DIGEST_PATTERN.replace("$", r"\Z"))
@@ -49,3 +49,7 @@ class Artifact:
     size: int
     created_at: int
     created_by: str
+
+
+class Corrupt(Refused):
+    """The stored bytes are not those that the digest names: the disk changed them."""

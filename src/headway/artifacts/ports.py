@@ -39,7 +39,7 @@ class Store(Protocol):
         """Return the bytes from `start` up to but without `end`, in pieces; `NotFound` at once."""
 
     def read_bytes(self, digest: Digest) -> bytes:
-        """Return all bytes, hashed again; `NotFound`, or `Unavailable` if they were changed."""
+        """Return all bytes, hashed again; `NotFound`, or `Corrupt` if they are others."""
 
     def exists(self, digest: Digest) -> bool:
         """Say whether the bytes are there."""

@@ -92,7 +92,7 @@ def check(
 
 
 def within(narrow: Iterable[str], wide: Iterable[str]) -> bool:
-    """Say whether patterns allow no more than others do: `bot-a` and `bot-*` lie within `bot-*`."""
+    """Say whether patterns reach no further than others: `bot-a`, `bot-b*` lie within `bot-*`."""
     wide = tuple(wide)
     return all(_matches(pattern, wide) for pattern in narrow)
 

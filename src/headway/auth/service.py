@@ -65,6 +65,10 @@ class KeyService:
         check(by, Permission.KEYS_WRITE)
         checked = _checked(wish, self.clock())
         _check_grant(checked, by)
+        with self.begin() as work:
+            until = work.keys.get(by.id).expires_at
+        if until is not None and (checked.expires_at is None or checked.expires_at > until):
+            raise Forbidden("the new key would outlive your own")
         return self._store(checked, self.generate(), by.actor)
 
     def create_on_machine(self, wish: Wish) -> Made:
@@ -94,21 +98,33 @@ class KeyService:
             work.commit()
         return Made(key, secret)
 
-    def get(self, key_id: str) -> Key:
+    def get(self, key_id: str, *, by: Caller) -> Key:
+        """Return a key, revoked or not; one that reaches further than `by` is not there for it."""
+        check(by, Permission.KEYS_READ)
         with self.begin() as work:
-            return work.keys.get(key_id)
+            key = work.keys.get(key_id)
+        if not _sees(by, key):
+            raise NotFound(f"no key has the id {key_id!r}")
+        return key
 
-    def list(self, *, limit: int = 100, after: str | None = None) -> Sequence[Key]:
+    def list(self, *, by: Caller, limit: int = 100, after: str | None = None) -> Sequence[Key]:
         """Return keys, newest first, revoked ones too; those after the key with the id `after`."""
+        check(by, Permission.KEYS_READ)
+        found: list[Key] = []
         with self.begin() as work:
-            return work.keys.list(limit=limit, after=after)
+            while len(found) < limit and (more := work.keys.list(limit=limit, after=after)):
+                found += [key for key in more if _sees(by, key)]
+                after = more[-1].id
+        return found[:limit]
 
     def revoke(self, key_id: str, *, by: Caller, why: str = "") -> Key:
         """Make a key work no more; again is harmless. `Conflict` for the last admin key."""
         check(by, Permission.KEYS_WRITE)
+        self.get(key_id, by=by)
         return self._revoke(key_id, by.actor, why)
 
     def revoke_on_machine(self, key_id: str, *, why: str = "") -> Key:
+        """Revoke any key: for who holds the database and the root key."""
         return self._revoke(key_id, Actor("headway (on the machine)"), why)
 
     def _revoke(self, key_id: str, actor: Actor, why: str) -> Key:
@@ -200,6 +216,10 @@ def _check_grant(wish: Wish, by: Caller) -> None:
         raise Forbidden("the new key would reach environments that your own does not")
 
 
+def _sees(by: Caller, key: Key) -> bool:
+    return within(key.models, by.models) and within(key.environments, by.environments)
+
+
 def _event(kind: str, key: Key, actor: Actor, at: int, why: str) -> Event:
     return Event(
         kind=kind,
@@ -216,8 +236,3 @@ def _event(kind: str, key: Key, actor: Actor, at: int, why: str) -> Event:
             "expires_at": key.expires_at,
         },
     )
-
-
-def not_found(key_id: str) -> NotFound:
-    """Return the error for a key that is not there, the same words from every store."""
-    return NotFound(f"no key has the id {key_id!r}")
