@@ -50,10 +50,8 @@ class Courier:
         return sum(self._carry(message) for message in claimed)
 
     def _carry(self, message: Message) -> bool:
-        carrier = self.carriers.get(message.kind)
+        carrier = self.carriers.get(message.kind, _nobody)
         try:
-            if carrier is None:
-                raise HeadwayError(f"nobody here carries messages of the kind {message.kind!r}")
             answer = carrier(message)
         except HeadwayError as error:
             return self._put_back(message, str(error))
@@ -81,3 +79,7 @@ class Courier:
         except Conflict:
             pass
         return False
+
+
+def _nobody(message: Message) -> Json:
+    raise HeadwayError(f"nobody here carries messages of the kind {message.kind!r}")

@@ -1,0 +1,42 @@
+"""Folders and sockets that belong to us alone."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from headway.kernel.errors import Refused
+
+LONGEST_SOCKET: Final = 103
+"""Bytes of a unix socket's path (104 with the closing NUL on macOS, 108 on Linux)."""
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that nobody else may enter, or refuse one that somebody else may."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+@contextmanager
+def unix_socket(path: Path) -> Iterator[socket.socket]:
+    """Listen on a unix socket; a stale file of a dead process is taken away first."""
+    name = os.fsencode(path)
+    if len(name) > LONGEST_SOCKET:
+        raise Refused(f"{path} is too long for a socket; set HEADWAY_RUN to a shorter folder")
+    with suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(0o600)
+        sock.listen(1024)
+        yield sock
+    finally:
+        sock.close()
+        with suppress(FileNotFoundError):
+            path.unlink()

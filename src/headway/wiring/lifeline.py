@@ -1,0 +1,58 @@
+"""The life-line from the supervisor: what the children share, and the end of it all.
+
+The first line of standard input is JSON; after it the pipe stays silent until the supervisor dies.
+A process that was started by hand (no pipe) has no life-line and makes its own secrets.
+"""
+
+import json
+import os
+import secrets
+import signal
+import stat
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+_LONGEST: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the processes of one tree share."""
+
+    hop_secret: str
+    """With it control knows that a request came through a gateway."""
+    socket_fd: int | None = None
+    """The public listening socket, if there is one already."""
+    supervised: bool = False
+
+
+def new_shared() -> dict[str, str]:
+    return {"hop_secret": secrets.token_urlsafe(32)}
+
+
+def read_shared() -> Shared:
+    """Read the first line of the life-line; for a process started by hand, make it up."""
+    if os.environ.get("HEADWAY_SUPERVISED") != "1" or not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return Shared(hop_secret=new_shared()["hop_secret"])
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST:
+        byte = os.read(0, 1)
+        if not byte:
+            raise SystemExit(0)  # the supervisor is gone already
+        line += byte
+    told = json.loads(line)
+    return Shared(told["hop_secret"], told.get("socket_fd"), supervised=True)
+
+
+def follow_the_supervisor(shared: Shared) -> None:
+    """Have this process get SIGTERM when the supervisor is gone, however it went."""
+    if not shared.supervised:
+        return
+
+    def wait() -> None:
+        while os.read(0, 64):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="life-line", daemon=True).start()
