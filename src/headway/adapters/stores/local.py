@@ -159,7 +159,7 @@ class LocalUpload:
 
 
 class _Pieces:
-    """The bytes of an open file from `start` to `end`; closed at the end, by hand, or when gone."""
+    """The bytes of an open file from `start` to `end`; closed at the end, or by hand."""
 
     def __init__(self, descriptor: int, start: int, end: int | None) -> None:
         self._descriptor = descriptor
