@@ -1,0 +1,6 @@
+"""The steps from one schema to the next, oldest first; each runs once, in one transaction."""
+
+from typing import Final
+
+REVISIONS: Final = ("0001",)
+"""Every revision that this program knows; the last one is what it works with."""
