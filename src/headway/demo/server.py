@@ -1,0 +1,113 @@
+"""The Headway of the story: the real `headway serve`, as a child of this process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import httpx2
+
+_PATIENCE: Final = 60.0
+_STOP: Final = 45.0
+
+
+class Api:
+    """The REST API, through the public port, as anybody would use it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
+        self._http = httpx2.Client(
+            base_url=f"{url}/api/v1",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30.0,
+            trust_env=False,
+        )
+
+    def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
+        return self._done(self._http.get(path, params=query))
+
+    def post(self, path: str, body: Any) -> Any:  # noqa: ANN401 - JSON
+        return self._done(self._http.post(path, json=body))
+
+    def post_plan(self, plan: str) -> Any:  # noqa: ANN401 - JSON
+        headers = {"Content-Type": "application/yaml"}
+        return self._done(self._http.post("/deployments", content=plan, headers=headers))
+
+    def upload(self, content: bytes) -> str:
+        digest: str = self._done(self._http.post("/artifacts", content=content))["digest"]
+        return digest
+
+    def patient_get(self, path: str, *, seconds: float = 60.0) -> Any:  # noqa: ANN401 - JSON
+        """Get, also while control is being started anew."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                answer = self._http.get(path)
+                if answer.status_code < 500:
+                    return self._done(answer)
+            except httpx2.HTTPError as error:
+                if time.monotonic() > deadline:
+                    raise click.ClickException(f"no answer to GET {path}: {error!r}") from error
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"control does not answer GET {path}")
+            time.sleep(0.3)
+
+    @staticmethod
+    def _done(answer: httpx2.Response) -> Any:  # noqa: ANN401 - JSON
+        if answer.status_code >= 400:
+            request = answer.request
+            raise click.ClickException(
+                f"{request.method} {request.url.path}: {answer.status_code} {answer.text}"
+            )
+        return answer.json()
+
+
+@contextmanager
+def headway(*, data: Path, port: int) -> Iterator[str]:
+    """Run `headway serve` until the block ends; yields its address once it answers."""
+    environment = os.environ | {
+        "HEADWAY_DATA": str(data),
+        "HEADWAY_HOST": "127.0.0.1",
+        "HEADWAY_PORT": str(port),
+    }
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = data / "headway.log"
+    with log.open("ab") as stream:  # no terminal: so the admin key goes into its file
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headway.cli", "serve"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url, log)
+        yield url
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            words = log.read_text("utf-8", "replace").splitlines()[-5:]
+            raise click.ClickException("\n".join(["headway serve did not start:", *words]))
+        with suppress(httpx2.HTTPError):
+            if httpx2.get(f"{url}/api/v1/openapi.json", trust_env=False).status_code in (200, 401):
+                return
+        time.sleep(0.1)
+    raise click.ClickException(f"headway serve did not answer within {_PATIENCE:g} s")
