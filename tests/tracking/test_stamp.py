@@ -11,7 +11,16 @@ from headway.routing.allocation import lay_out
 from headway.routing.assignment import NO_HINTS, UnitHints
 from headway.routing.route import Arm, Role, Route, Rule
 from headway.routing.table import compile_route
-from headway.tracking.stamp import NO_EVIDENCE, PINNED, SINGLE, VETOED, Flag, Stamper, flags_of
+from headway.tracking.stamp import (
+    DEFAULT,
+    NO_EVIDENCE,
+    PINNED,
+    SINGLE,
+    VETOED,
+    Flag,
+    Stamper,
+    flags_of,
+)
 
 KEY = bytes(range(32))
 STAMPER = Stamper(KEY)
@@ -27,7 +36,7 @@ def made(unit: str = "conversation 1", flags: int = 0) -> str:
     revision=st.integers(0, 2**32 - 1),
     arm=st.integers(0, 255),
     slice_=st.integers(0, 255),
-    flags=st.integers(0, 127),
+    flags=st.integers(0, 255),
     unit=st.integers(-(2**63), 2**63 - 1),
 )
 def test_stamp_is_read_as_it_was_made(
@@ -127,6 +136,9 @@ def test_flags_follow_from_the_assignment() -> None:
     hints = UnitHints(conversation_header="c")
     assert flags_of(table.assign(hints, {}, "r")) == 0
     assert flags_of(table.assign(NO_HINTS, {}, "r", {"candidate"})) == SINGLE | VETOED
+    nobody = Rule((stable,), lay_out({"stable": 10_000}), when={"plan": "none"})
+    route = Route(model="m", environment="p", rules=(nobody,), salt="s", default="stable")
+    assert flags_of(compile_route(route).assign(hints, {}, "r")) == DEFAULT
     assert flags_of(table.pin("1.0.0", "sha256:a", hints, "r"), int(Flag.RETRY)) == (
         PINNED | Flag.RETRY
     )

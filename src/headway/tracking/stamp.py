@@ -43,6 +43,8 @@ class Flag(IntFlag):
     CACHED = 32
     SINGLE = 64
     """The unit is the request itself."""
+    DEFAULT = 128
+    """No rule matched, so no coin was tossed."""
 
 
 PINNED: Final = int(Flag.PINNED)
@@ -52,7 +54,8 @@ RETRY: Final = int(Flag.RETRY)
 VETOED: Final = int(Flag.VETOED)
 CACHED: Final = int(Flag.CACHED)
 SINGLE: Final = int(Flag.SINGLE)
-NO_EVIDENCE: Final = PINNED | CHECK | SHADOW | RETRY | VETOED | CACHED
+DEFAULT: Final = int(Flag.DEFAULT)
+NO_EVIDENCE: Final = PINNED | CHECK | SHADOW | RETRY | VETOED | CACHED | DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ def flags_of(assignment: Assignment, flags: int = 0) -> int:
         flags |= SINGLE
     if assignment.pinned:
         flags |= PINNED
+    elif assignment.rule < 0:
+        flags |= DEFAULT
     if assignment.vetoed:
         flags |= VETOED
     return flags
