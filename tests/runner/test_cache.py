@@ -1,0 +1,142 @@
+"""Models are loaded once, on first use; what kills the runner twice is not loaded again."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from headway.kernel.errors import NotFound, Refused
+from headway.runner.blackbox import BlackBox
+from headway.runner.cache import Cache, Quarantined
+from headway.runner.ports import CannotLoad, Stop, Tensor, TensorSpec
+
+
+@dataclass
+class Model:
+    memory: int
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+    def run(
+        self, inputs: Sequence[Tensor], outputs: Sequence[str], stop: Stop
+    ) -> Sequence[Tensor]:
+        del inputs, outputs, stop
+        return []
+
+
+@dataclass
+class Sizes:
+    """A runtime whose models weigh what their bytes say."""
+
+    loaded: list[bytes] = field(default_factory=list)
+    gate: threading.Event | None = None
+
+    def load(self, model: bytes) -> Model:
+        if self.gate is not None:
+            assert self.gate.wait(5)
+        self.loaded.append(model)
+        return Model(int(model))
+
+
+@dataclass
+class Bytes:
+    """A store in which a digest is `<name>:<size>`."""
+
+    def read(self, digest: str) -> bytes:
+        if digest == "gone":
+            raise NotFound("no bytes have that digest")
+        if digest == "flipped":
+            raise Refused("the bytes are not what their digest says")
+        return digest.partition(":")[2].encode()
+
+
+def box(folder: Path, now: int = 0) -> BlackBox:
+    return BlackBox(folder, clock=lambda: now, monotonic=lambda: 0.0)
+
+
+def cache(folder: Path, runtime: Sizes, limit: int = 100) -> Cache:
+    return Cache(
+        store=Bytes(), runtimes={"onnx": lambda: runtime}, limit=limit, blackbox=box(folder)
+    )
+
+
+def die_with(folder: Path, digest: str) -> AbstractContextManager[None]:
+    """Leave a model in its slot, as a killed runner does; nothing is cleared while it is held."""
+    working = box(folder).busy(digest)
+    working.__enter__()
+    return working
+
+
+def test_the_least_recently_used_goes_when_room_is_wanted(tmp_path: Path) -> None:
+    models = cache(tmp_path, Sizes())
+    for name in ("a:40", "b:40"):
+        models.load(name)
+    models.load("a:40")
+    models.load("c:40")
+
+    assert models.loaded == ("a:40", "c:40")
+
+
+def test_a_pinned_model_is_never_dropped(tmp_path: Path) -> None:
+    models = cache(tmp_path, Sizes())
+    models.pin(frozenset({"a:60"}))
+    for name in ("a:60", "b:60", "c:60"):
+        models.load(name)
+
+    assert models.loaded == ("a:60", "c:60")
+
+
+def test_many_who_want_one_model_load_it_once(tmp_path: Path) -> None:
+    runtime = Sizes(gate=threading.Event())
+    models = cache(tmp_path, runtime)
+    with ThreadPoolExecutor(8) as threads:
+        wanted = [threads.submit(models.load, "a:1") for _ in range(8)]
+        assert runtime.gate is not None
+        runtime.gate.set()
+        sessions = {id(each.result(5)) for each in wanted}
+
+    assert len(sessions) == 1
+    assert runtime.loaded == [b"1"]
+
+
+def test_bytes_that_are_not_what_they_claim_are_the_versions_fault(tmp_path: Path) -> None:
+    models = cache(tmp_path, Sizes())
+
+    with pytest.raises(CannotLoad, match="not what their digest says"):
+        models.load("flipped")
+    with pytest.raises(NotFound):
+        models.load("gone")
+
+
+def test_a_model_that_killed_the_runner_twice_is_quarantined_for_an_hour(tmp_path: Path) -> None:
+    killed = [die_with(tmp_path, "bad:1") for _ in range(2)]
+
+    models = cache(tmp_path, Sizes())
+    with pytest.raises(Quarantined):
+        models.load("bad:1")
+    assert models.load("good:1")
+
+    assert not box(tmp_path, now=3_700_000).quarantined("bad:1")
+    del killed
+
+
+def test_one_death_is_forgiven(tmp_path: Path) -> None:
+    killed = die_with(tmp_path, "bad:1")
+
+    assert cache(tmp_path, Sizes()).load("bad:1")
+    del killed
+
+
+def test_what_runs_for_too_long_is_named(tmp_path: Path) -> None:
+    now = [0.0]
+    watched = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: now[0])
+    with watched.busy("slow:1"):
+        now[0] = 9.0
+        assert watched.overdue(load=5, run=10) is None
+        now[0] = 11.0
+        assert watched.overdue(load=5, run=10) == "slow:1"
+    assert watched.overdue(load=5, run=10) is None

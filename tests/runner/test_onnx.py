@@ -1,0 +1,116 @@
+"""The digits of the story, run by onnxruntime from bytes."""
+
+import threading
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from headway.adapters.runtimes.onnx import OnnxRuntime
+from headway.demo import digits
+from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Stop, Tensor
+
+IMAGES = digits.load()
+VERSIONS = {trained.number: trained for trained in digits.train(IMAGES)}
+
+
+def share_right(number: str) -> tuple[float, float]:
+    """Return which part of the held-out digits is right, and which part fails."""
+    session = OnnxRuntime().load(VERSIONS[number].onnx)
+    right = failed = 0
+    for image, label in zip(IMAGES.held_out_images, IMAGES.held_out_labels, strict=True):
+        tensor = Tensor("image", "FP32", (1, 64), image.tolist())
+        try:
+            right += session.run([tensor], ["label"], Stop())[0].data[0] == label
+        except CannotRun:
+            failed += 1
+    return right / len(IMAGES.held_out_labels), failed / len(IMAGES.held_out_labels)
+
+
+@pytest.mark.parametrize(
+    ("number", "right", "failing"),
+    [("1.0.0", 0.94, 0.0), ("1.1.0", 0.97, 0.0), ("1.2.0", 0.86, 0.0), ("2.0.0", 0.5, 0.49)],
+)
+def test_each_version_is_as_good_as_the_story_says(
+    number: str, right: float, failing: float
+) -> None:
+    assert share_right(number) == (
+        pytest.approx(right, abs=0.01),
+        pytest.approx(failing, abs=0.01),
+    )
+
+
+def test_the_one_that_loses_in_production_looks_best_in_its_own_figures() -> None:
+    assert max(VERSIONS.values(), key=lambda v: v.own_accuracy).number == "1.2.0"
+
+
+def test_the_description_comes_from_the_file() -> None:
+    session = OnnxRuntime().load(VERSIONS["1.1.0"].onnx)
+
+    assert [(spec.name, spec.datatype, spec.shape) for spec in session.inputs] == [
+        ("image", "FP32", (-1, 64))
+    ]
+    assert [spec.name for spec in session.outputs] == ["label", "probabilities"]
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(CannotLoad):
+        OnnxRuntime().load(b"not a model")
+
+
+def test_external_data_is_refused() -> None:
+    weights = onnx.TensorProto(
+        name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL
+    )
+    weights.external_data.add(key="location", value="../../secret")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "external",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])],
+        [weights],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+
+    with pytest.raises(CannotLoad):
+        OnnxRuntime().load(model.SerializeToString())
+
+
+def endless() -> bytes:
+    """Return a model that loops for ever."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["again"]),
+            helper.make_node("Add", ["v", "v"], ["w"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, [1]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("yes", TensorProto.BOOL, [], [True])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def test_a_model_that_never_ends_is_stopped_when_asked() -> None:
+    session = OnnxRuntime().load(endless())
+    stop = Stop()
+    threading.Timer(0.2, stop.ask).start()
+
+    with pytest.raises(OutOfTime):
+        session.run([Tensor("x", "FP32", (1,), [1.0])], [], stop)
