@@ -166,32 +166,28 @@ def _limits(
             if before
             else LimitWatch(limit, needed=needed)
         )
-        seen = {
-            str(tally.epoch.id): [
+        known = before["seen"] if before else {}
+        seen: dict[str, Json] = {}
+        hits, sent, bad = [], 0, 0
+        for tally in evidence.timely:
+            epoch = str(tally.epoch.id)
+            n, c, s = sums = (
                 tally.of(CANDIDATE, MEASURED, 0),
                 tally.of(CANDIDATE, limit.metric),
                 tally.of(STABLE, limit.metric),
-            ]
-            for tally in evidence.timely
-        }
-        known = before["seen"] if before else {}
-        new = [
-            (
-                tally.epoch,
-                [
-                    now - then
-                    for now, then in zip(counts, known.get(epoch, (0, 0, 0)), strict=True)
-                ],
             )
-            for tally, (epoch, counts) in zip(evidence.timely, seen.items(), strict=True)
-        ]
+            then_n, then_c, then_s = known.get(epoch, (0, 0, 0))
+            seen[epoch] = list(sums)
+            sent += n - then_n
+            bad += c - then_c
+            if tally.epoch.compares:
+                hits.append(Hits(tally.epoch.share_bp, c - then_c, s - then_s))
         minute = evidence.now // MINUTE
-        bad = sum(c for _, (_, c, _) in new)
         watch.sweep(
             minute,
-            sent=sum(n for _, (n, _, _) in new),
+            sent=sent,
             bad={minute: bad} if bad else {},
-            hits=[Hits(epoch.share_bp, c, s) for epoch, (_, c, s) in new if epoch.compares],
+            hits=hits,
             alone=not question.stable,
         )
         states.append(
