@@ -25,7 +25,7 @@ from headway.kernel.errors import (
     Unsupported,
 )
 from headway.kernel.ids import new_id
-from headway.outbox.answer import Answer
+from headway.outbox.answer import KEPT, Answer, Scope
 from headway.services import Services
 from headway.web import errors
 from headway.web.live import Viewers
@@ -38,8 +38,6 @@ from headway.web.validation import read_body, read_query
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 BODY_LIMIT: Final = 1 << 20
-KEPT: Final = 24 * 3_600_000
-"""Milliseconds for which the answer of a create is kept."""
 
 ETAG_PATTERN: Final = r'^("[0-9]{1,15}"|\*)$'
 IDEMPOTENCY_PATTERN: Final = r"^[ -~]{1,255}$"
@@ -163,7 +161,7 @@ class Operation:
 
     def _once(self, arguments: Mapping[str, object], key: str) -> Response:
         """Carry a create out once for each key; a repeat is given the first answer again."""
-        scope = f"{caller().id} {request.method} {request.path} {key}"
+        scope = Scope(key_id=caller().id, method=request.method, path=request.path, key=key)
         digest = hashlib.sha256(request.get_data()).hexdigest()
         if (kept := _kept(scope, digest)) is not None:
             return kept
@@ -176,16 +174,16 @@ class Operation:
                     return kept
                 raise
 
-    def _kept_answer(self, arguments: Mapping[str, object], scope: str, digest: str) -> Response:
+    def _kept_answer(self, arguments: Mapping[str, object], scope: Scope, digest: str) -> Response:
         with whole_request() as whole:
             response = self._answer(arguments)
             answer = Answer(
                 scope=scope,
-                request_digest=digest,
+                digest=digest,
                 status=response.status_code,
                 headers={k: response.headers[k] for k in _REPLAYED if k in response.headers},
-                body=response.get_data(as_text=True),
-                at=services().clock(),
+                body=response.get_data(),
+                created_at=services().clock(),
             )
             with services().begin() as work:
                 work.idempotency.put(answer)
@@ -217,19 +215,19 @@ def operation(
 class Running:
     """The creates with a key that are being carried out by this process."""
 
-    _scopes: set[str] = field(default_factory=set)
+    _scopes: set[Scope] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def one(self, scope: str) -> "_One":
+    def one(self, scope: Scope) -> "_One":
         return _One(self, scope)
 
-    def enter(self, scope: str) -> None:
+    def enter(self, scope: Scope) -> None:
         with self._lock:
             if scope in self._scopes:
                 raise errors.StillRunning("the first request with this Idempotency-Key still runs")
             self._scopes.add(scope)
 
-    def leave(self, scope: str) -> None:
+    def leave(self, scope: Scope) -> None:
         with self._lock:
             self._scopes.discard(scope)
 
@@ -237,7 +235,7 @@ class Running:
 @dataclass(frozen=True, slots=True)
 class _One:
     running: Running
-    scope: str
+    scope: Scope
 
     def __enter__(self) -> None:
         self.running.enter(self.scope)
@@ -441,12 +439,12 @@ def _narrow(permission: Permission, asked: object) -> None:
         check(caller(), permission, **named)
 
 
-def _kept(scope: str, digest: str) -> Response | None:
+def _kept(scope: Scope, digest: str) -> Response | None:
     with services().begin() as work:
         kept = work.idempotency.find(scope)
-    if kept is None or kept.at < services().clock() - KEPT:
+    if kept is None or kept.created_at < services().clock() - KEPT:
         return None
-    if kept.request_digest != digest:
+    if kept.digest != digest:
         raise Invalid.at("", "this Idempotency-Key was used with another body: take a new one")
     response = Response(kept.body, kept.status, dict(kept.headers))
     if kept.body:
