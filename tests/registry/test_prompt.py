@@ -50,8 +50,10 @@ def test_only_two_braces_mean_something(text: str, filled: str) -> None:
         "{{x}",
         "{{ x\n}}",
         "{{{x}}}",
-    ]
-    + ["{{ ''.__class__ }}", "{{ x + 1 }}", "{{ näme }}"],
+        "{{ ''.__class__ }}",
+        "{{ x + 1 }}",
+        "{{ näme }}",
+    ],
 )
 def test_expressions_and_open_braces_are_refused(text: str) -> None:
     with pytest.raises(Invalid):
