@@ -105,7 +105,7 @@ def test_loopback_is_open_to_providers_while_headway_is_local() -> None:
     assert allowed(LOCAL, "http://127.0.0.1:11434/v1")
     assert allowed(LOCAL, "http://localhost:11434/v1")
     assert allowed(LOCAL, "http://[::1]:11434/v1")
-    assert not allowed(LOCAL, "http://127.0.0.1:11434/v1", Audience.OTHER)
+    assert not allowed(LOCAL, "http://127.0.0.1:11434/v1", Audience.NOTIFIER)
     assert not allowed(CLOSED, "http://127.0.0.1:11434/v1")
 
 
@@ -178,7 +178,7 @@ def test_a_connection_goes_to_the_very_addresses_that_were_checked() -> None:
 
 def test_one_forbidden_address_of_a_name_forbids_the_name() -> None:
     with pytest.raises(NotAllowed):
-        CLOSED._checked("https", "two.example", 443, ["8.8.8.8", "10.0.0.1"], Audience.OTHER)
+        CLOSED._checked("https", "two.example", 443, ["8.8.8.8", "10.0.0.1"], Audience.NOTIFIER)
     with pytest.raises(NotAllowed):
         asyncio.run(CLOSED.connect(Origin("http", "localhost", 9000)))
 

@@ -86,7 +86,7 @@ class Audience(StrEnum):
     """Who is being called: to providers on this very machine a newcomer may talk at once."""
 
     PROVIDER = "provider"
-    OTHER = "other"
+    NOTIFIER = "notifier"
 
 
 class NotAllowed(PermissionError):

@@ -1,0 +1,213 @@
+"""What passes between a caller's format and a version's provider, as plain data.
+
+    bytes ── Format.read ──> Ask ── Format.write(ask, settings) ──> bytes for the provider
+                              │                                      with Prepared's head
+    bytes <── Format.fault ── Problem        Whole / Watch <── what the provider answered
+
+A format knows how callers write; a provider knows where a version is and how requests to it begin.
+Both meet here and never each other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
+
+from headway.kernel.canonical import Json
+from headway.registry.prompt import Template
+from headway.registry.target import LocalTarget, Target
+from headway.routing.assignment import UnitHints
+from headway.tracking.measurement import Outcome
+from headway.wire.framing import Headers
+from headway.wire.upstream import Deadlines, Origin
+
+NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request has no good answer: what the caller is told, and how it is counted."""
+
+    status: int
+    detail: str
+    outcome: Outcome
+    code: str
+    """One word for programs: `model_not_found`, `upstream_timeout`."""
+    param: str | None = None
+    """Which field of the request is meant, if one is."""
+    retry_after: int | None = None
+    """Seconds."""
+
+
+class NotAnswered(Exception):
+    """A request that ends here, with the problem that says so."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class Ask:
+    """What a format read of one request; fields are plain because one is made per request."""
+
+    __slots__ = ("body", "document", "hints", "model", "ref", "stream", "wants_usage")
+
+    def __init__(
+        self,
+        *,
+        body: bytes,
+        document: dict[str, Json] | None,
+        model: str,
+        ref: str | None,
+        stream: bool,
+        wants_usage: bool,
+        hints: UnitHints,
+    ) -> None:
+        self.body = body
+        self.document = document
+        """The parsed body; None if the format had no need to parse it."""
+        self.model = model
+        self.ref = ref
+        """What stood behind the @: a version, an alias or a range."""
+        self.stream = stream
+        self.wants_usage = wants_usage
+        """The caller itself asked for usage on its stream."""
+        self.hints = hints
+
+
+class Whole(NamedTuple):
+    """What an answer in one piece says of itself."""
+
+    error: str | None
+    """Not None: it is a failure, whatever its status says; in words for the caller."""
+    tokens: Mapping[str, int] = NO_TOKENS
+    served_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a version adds to a request."""
+
+    model: str = ""
+    """The name that the upstream knows."""
+    template: Template | None = None
+    """The system text, which goes before the caller's."""
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    """Declared variables of the text with their defaults; None: a request must bring a value."""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    """For what a request leaves open."""
+    locked: Mapping[str, Json] = field(default_factory=dict)
+    """Whatever a request says."""
+    tools: tuple[Mapping[str, Json], ...] = ()
+
+    @property
+    def only_model(self) -> bool:
+        """Nothing but the model's name changes."""
+        return not (self.template or self.parameters or self.locked or self.tools)
+
+
+NO_SETTINGS: Final = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version as a gateway knows it."""
+
+    model: str
+    version: str
+    digest: str
+    state: str
+    target: Target
+
+    @property
+    def artifact(self) -> str | None:
+        """The 64 hex digits of the artifact that runs here, if one does."""
+        if isinstance(self.target, LocalTarget):
+            return self.target.artifact.removeprefix("sha256:")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """How a version is called, made once before any request comes.
+
+    `heads`: by format, the request line and the fields that are always the same, each line ended,
+    no blank line yet. A format that is missing is one that this version does not speak.
+    """
+
+    origin: Origin = field(repr=False)
+    heads: Mapping[str, bytes] = field(repr=False)
+    settings: Settings = NO_SETTINGS
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    retries: int = 0
+    local: bool = False
+    """It runs in our own runner: its silence is our fault, not the version's."""
+    fault: str = ""
+    """Why it cannot be called at all: the version's own configuration is wrong."""
+
+
+NOWHERE: Final = Origin("unix", "")
+
+
+def unusable(fault: str) -> Prepared:
+    """Return what stands for a version that cannot be called."""
+    return Prepared(origin=NOWHERE, heads={}, fault=fault)
+
+
+class Watch(Protocol):
+    """Looks at a stream as it passes. `feed` returns what may go to the caller now.
+
+    After a failure `error` says which; after the format's own last event `done` is set. `started`
+    is set by the first content, which is what time to first token means.
+    """
+
+    started: bool
+    done: bool
+    error: str | None
+    tokens: Mapping[str, int]
+    served_by: str
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def end(self, *, by_close: bool) -> bytes | None:
+        """Take the end of the body; return the last bytes for the caller, None if it is cut."""
+
+
+class Format(Protocol):
+    """A dialect that callers speak."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, body: bytes, headers: Headers, model: str | None) -> Ask:
+        """Read a request; `model` is the name that stood in the path, if one did.
+
+        Raises `NotAnswered` with outcome `caller`.
+        """
+
+    def attributes(self, ask: Ask, headers: Headers) -> Mapping[str, Json]:
+        """Return what conditions of a route may ask for."""
+
+    def write(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:
+        """Return the body for the upstream. Raises `NotAnswered` if a variable is missing."""
+
+    def whole(self, body: bytes) -> Whole:
+        """Look at a complete answer with a good status."""
+
+    def watch(self, ask: Ask) -> Watch | None:
+        """Return what looks at the answer as a stream; None: this format has none."""
+
+    def fault(self, problem: Problem) -> bytes:
+        """Write a problem as the body of an answer, `application/json`."""
+
+    def fault_event(self, problem: Problem) -> bytes:
+        """Write a problem as an event of a stream that has begun."""
+
+    def passable(self, body: bytes) -> bool:
+        """Say whether an upstream's error body is written as callers of this format read it."""
+
+
+def split_pin(name: str) -> tuple[str, str | None]:
+    """Split `digits@1.0.0` into the model and what it is pinned to."""
+    model, at, ref = name.partition("@")
+    return model, (ref if at else None)

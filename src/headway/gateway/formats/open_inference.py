@@ -1,0 +1,106 @@
+"""The Open Inference Protocol v2 as callers speak it: `POST /v2/models/{model}/infer`.
+
+The model stands in the path, so the bytes of the body pass untouched. They are read for the unit
+(`parameters.sequence_id`) and to refuse what is no JSON; a large body that names no sequence is
+left to the runner, which reads it anyway.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from headway.gateway.body import header_object, header_text, malformed, read_object
+from headway.gateway.exchange import Ask, Problem, Settings, Watch, Whole, split_pin
+from headway.kernel.canonical import Json
+from headway.routing.assignment import UnitHints
+from headway.wire.framing import Headers
+
+NAME: Final = "open_inference"
+_READ_BELOW: Final = 256 * 1024
+_MOST_VALUES: Final = 4_000_000
+BINARY: Final = b"inference-header-content-length"
+"""How many bytes of JSON stand before raw tensors (the binary extension)."""
+
+
+class OpenInference:
+    """The format; it holds no state."""
+
+    name = NAME
+
+    def read(self, body: bytes, headers: Headers, model: str | None) -> Ask:
+        text = _json_part(body, headers)
+        document: dict[str, Any] | None = None
+        if len(text) < _READ_BELOW or b'"sequence_id"' in text:
+            document = read_object(text, most=_MOST_VALUES)
+        elif text[:1] not in b"{ \t\r\n":
+            raise malformed("the body must be a JSON object")
+        name, ref = split_pin(model or "")
+        parameters = document.get("parameters") if document else None
+        return Ask(
+            body=body,
+            document=document,
+            model=name,
+            ref=ref,
+            stream=False,
+            wants_usage=False,
+            hints=UnitHints(
+                header_text(headers, b"headway-conversation"),
+                sequence_id=_sequence(parameters),
+                user_header=header_text(headers, b"headway-user"),
+                tenant_header=header_text(headers, b"headway-tenant"),
+            ),
+        )
+
+    def attributes(self, ask: Ask, headers: Headers) -> Mapping[str, Json]:
+        parameters = (ask.document or {}).get("parameters")
+        found = dict(parameters) if isinstance(parameters, Mapping) else {}
+        return found | header_object(headers, b"headway-attributes")
+
+    def write(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:  # noqa: ARG002 - a port
+        return ask.body
+
+    def whole(self, body: bytes) -> Whole:
+        # Answers are large and ours to trust but for one thing: an error with a good status.
+        if body[:64].lstrip().startswith(b'{"error"'):
+            return Whole("the model answered with an error")
+        if not body:
+            return Whole("the model's answer is empty")
+        return Whole(None)
+
+    def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port
+        return None
+
+    def fault(self, problem: Problem) -> bytes:
+        return orjson.dumps({"error": problem.detail})
+
+    def fault_event(self, problem: Problem) -> bytes:
+        return self.fault(problem)
+
+    def passable(self, body: bytes) -> bool:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        return type(document) is dict and isinstance(document.get("error"), str)
+
+
+def _json_part(body: bytes, headers: Headers) -> bytes:
+    length = headers.get(BINARY)
+    if length is None:
+        return body
+    if not length.isdigit() or len(length) > 12 or int(length) > len(body):
+        raise malformed("Inference-Header-Content-Length is no length within the body")
+    return body[: int(length)]
+
+
+def _sequence(parameters: Json) -> str | None:
+    """Return the sequence as text; 0 and the empty text mean none, as clients send them."""
+    if not isinstance(parameters, Mapping):
+        return None
+    value = parameters.get("sequence_id")
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool) and value:
+        return str(value)
+    return None

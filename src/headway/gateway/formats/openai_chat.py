@@ -1,0 +1,409 @@
+"""OpenAI's chat completions as callers speak them: `POST /v1/chat/completions`.
+
+Two ways to the upstream. Splice: only the model's name changes (and a stream asks for usage), so
+the bytes are cut and joined and nothing is written anew. Merge: the version adds a system text,
+parameters or tools, so the parsed request is changed and written once.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from headway.gateway.body import header_object, header_text, malformed, read_object, text_of
+from headway.gateway.exchange import (
+    NO_TOKENS,
+    Ask,
+    NotAnswered,
+    Problem,
+    Settings,
+    Whole,
+    split_pin,
+)
+from headway.kernel.canonical import Json
+from headway.registry.prompt import LONGEST_VALUE
+from headway.registry.target import tool_name
+from headway.routing.assignment import UnitHints
+from headway.tracking.measurement import Outcome
+from headway.wire.framing import Headers
+
+NAME: Final = "openai_chat"
+_USAGE: Final = b'"stream_options":{"include_usage":true}'
+_MODEL_KEY: Final = b'"model"'
+_MODEL_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*")')
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_LONGEST_EVENT: Final = 8 << 20
+_KINDS: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+class OpenAIChat:
+    """The format; it holds no state."""
+
+    name = NAME
+
+    def read(self, body: bytes, headers: Headers, model: str | None) -> Ask:
+        document = read_object(body)
+        asked = model or document.get("model")
+        if type(asked) is not str or not asked:
+            raise malformed("`model` must name a model", param="model", code="invalid_value")
+        if type(document.get("messages")) is not list:
+            raise malformed("`messages` must be a list", param="messages", code="invalid_value")
+        stream = document.get("stream")
+        if stream is not None and type(stream) is not bool:
+            raise malformed("`stream` must be true or false", param="stream", code="invalid_value")
+        wants_usage = False
+        if stream:
+            options = document.get("stream_options")
+            if options is not None and type(options) is not dict:
+                raise malformed(
+                    "`stream_options` must be an object",
+                    param="stream_options",
+                    code="invalid_value",
+                )
+            wants_usage = bool(options and options.get("include_usage") is True)
+        name, ref = split_pin(asked)
+        metadata = document.get("metadata")
+        return Ask(
+            body=body,
+            document=document,
+            model=name,
+            ref=ref,
+            stream=stream is True,
+            wants_usage=wants_usage,
+            hints=UnitHints(
+                header_text(headers, b"headway-conversation"),
+                text_of(metadata, "conversation_id") if type(metadata) is dict else None,
+                text_of(document, "prompt_cache_key"),
+                text_of(document, "safety_identifier"),
+                text_of(document, "user"),
+                None,
+                None,
+                None,
+                header_text(headers, b"headway-user"),
+                header_text(headers, b"headway-tenant"),
+            ),
+        )
+
+    def attributes(self, ask: Ask, headers: Headers) -> Mapping[str, Json]:
+        metadata = (ask.document or {}).get("metadata")
+        found = dict(metadata) if isinstance(metadata, Mapping) else {}
+        return found | header_object(headers, b"headway-attributes")
+
+    def write(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:
+        if settings.only_model:
+            spliced = splice(ask, settings.model)
+            if spliced is not None:
+                return spliced
+        return self._merge(ask, settings, headers)
+
+    def _merge(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:
+        given: dict[str, Any] = ask.document or read_object(ask.body)
+        document: dict[str, Any] = {**settings.parameters, **given, **settings.locked}
+        document["model"] = settings.model
+        if settings.template is not None:
+            text = settings.template.fill(self._values(given, settings, headers))
+            document["messages"] = _with_system(given.get("messages"), text)
+        if settings.tools:
+            document["tools"] = _with_tools(given.get("tools"), settings.tools)
+        if ask.stream:
+            options = given.get("stream_options")
+            document["stream_options"] = {
+                **(options if isinstance(options, dict) else {}),
+                "include_usage": True,
+            }
+        try:
+            return orjson.dumps(document)
+        except orjson.JSONEncodeError:
+            raise malformed("the body is nested too deeply") from None
+
+    def _values(
+        self, document: Mapping[str, Json], settings: Settings, headers: Headers
+    ) -> dict[str, str]:
+        """Return the values of the declared variables: the header's, the metadata's, defaults."""
+        metadata = document.get("metadata")
+        metadata = metadata if isinstance(metadata, Mapping) else {}
+        brought = header_object(headers, b"headway-variables")
+        values: dict[str, str] = {}
+        for name, default in settings.variables.items():
+            value = brought.get(name, metadata.get(name, default))
+            if value is None:
+                raise NotAnswered(
+                    Problem(
+                        422,
+                        f"the prompt of this version needs a value for {name!r}: send it in "
+                        "`metadata` or in the header Headway-Variables",
+                        Outcome.REFUSED,
+                        "missing_variable",
+                        f"metadata.{name}",
+                    )
+                )
+            text = value if isinstance(value, str) else orjson.dumps(value).decode()
+            if len(text) > LONGEST_VALUE:
+                raise malformed(f"the value of {name!r} is too long", code="invalid_value")
+            values[name] = text
+        return values
+
+    def whole(self, body: bytes) -> Whole:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return Whole("the provider's answer is not JSON")
+        if type(document) is not dict:
+            return Whole("the provider's answer is not a JSON object")
+        if error := document.get("error"):
+            return Whole(f"the provider answered with an error: {_message(error)}")
+        if not isinstance(document.get("choices"), list):
+            return Whole("the provider's answer has no `choices`")
+        return Whole(None, tokens_of(document.get("usage")), served_by(document))
+
+    def watch(self, ask: Ask) -> "ChatStream":
+        return ChatStream(wants_usage=ask.wants_usage)
+
+    def fault(self, problem: Problem) -> bytes:
+        return orjson.dumps(
+            {
+                "error": {
+                    "message": problem.detail,
+                    "type": _KINDS.get(problem.status, "server_error"),
+                    "param": problem.param,
+                    "code": problem.code,
+                }
+            }
+        )
+
+    def fault_event(self, problem: Problem) -> bytes:
+        return b"data: %b\n\n" % self.fault(problem)
+
+    def passable(self, body: bytes) -> bool:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        return type(document) is dict and type(document.get("error")) is dict
+
+
+class ChatStream:
+    """Looks at a stream of chunks as it passes; whole events only ever leave it.
+
+    Most chunks are looked at by searching for a few words and never parsed: until the first
+    content, and where one of the words stands, they are.
+    """
+
+    __slots__ = (
+        "_finished",
+        "_tail",
+        "_wants_usage",
+        "done",
+        "error",
+        "served_by",
+        "started",
+        "tokens",
+    )
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self._wants_usage = wants_usage
+        self._tail = b""
+        self._finished = False
+        self.started = False
+        self.done = False
+        self.error: str | None = None
+        self.tokens: Mapping[str, int] = NO_TOKENS
+        self.served_by = ""
+
+    def feed(self, data: bytes) -> bytes:
+        if self.done or self.error is not None:
+            return b""
+        if self._tail:
+            data = self._tail + data
+        end = data.rfind(b"\n\n") + 2
+        if b"\r" in data:
+            end = max(end, data.rfind(b"\n\r\n") + 3, data.rfind(b"\r\r") + 2)
+        if end < 3:
+            self._keep(data)
+            return b""
+        self._keep(data[end:])
+        events = data[:end]
+        if (
+            not self.started
+            or b'"error"' in events
+            or b"[DONE]" in events
+            or events.count(b'"usage"') != events.count(b'"usage":null')
+        ):
+            return self._look(events)
+        if not self._finished and _FINISH.search(events) is not None:
+            self._finished = True
+        return events
+
+    def end(self, *, by_close: bool) -> bytes | None:
+        if self.error is not None:
+            return None
+        if self.done:
+            return b""
+        last = b""
+        if self._tail.strip():
+            # A last event without its blank line: the end of the body stands for it.
+            tail, self._tail = self._tail, b""
+            last = self._look(tail.rstrip(b"\r\n") + b"\n\n")
+            if self.done:
+                return last
+        if self.error is None and self._finished and not by_close:
+            return last + b"data: [DONE]\n\n"
+        return None
+
+    def _keep(self, tail: bytes) -> None:
+        self._tail = tail
+        if len(tail) > _LONGEST_EVENT:
+            self.error = "an event of the provider's stream is too long"
+
+    def _look(self, events: bytes) -> bytes:
+        """Parse events; return those that pass on."""
+        passed: list[bytes] = []
+        for event in _events(events):
+            if self.done or self.error is not None:
+                break
+            if self._event(event):
+                passed.append(event)
+        return b"".join(passed)
+
+    def _event(self, event: bytes) -> bool:
+        """Take note of one event, and say whether it passes on."""
+        data = b"\n".join(
+            line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")
+        )
+        if not data:
+            return True
+        if data == b"[DONE]":
+            self.done = True
+            return True
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            self.error = "the provider's stream holds an event that is not JSON"
+            return False
+        if type(document) is not dict:
+            self.error = "the provider's stream holds an event that is not an object"
+            return False
+        if error := document.get("error"):
+            self.error = f"the provider's stream ended with an error: {_message(error)}"
+            return False
+        return self._chunk(document)
+
+    def _chunk(self, document: dict[str, Any]) -> bool:
+        if not self.served_by:
+            self.served_by = served_by(document)
+        usage = document.get("usage")
+        if type(usage) is dict:
+            self.tokens = tokens_of(usage)
+        choices = document.get("choices")
+        if type(choices) is not list or not choices:
+            # Only the chunk that carries usage has no choices, and only who asked may see it.
+            return self._wants_usage or type(usage) is not dict
+        for choice in choices:
+            if type(choice) is not dict:
+                continue
+            if choice.get("finish_reason"):
+                self._finished = True
+            delta = choice.get("delta")
+            if type(delta) is dict and any(value for key, value in delta.items() if key != "role"):
+                self.started = True
+        return True
+
+
+def splice(ask: Ask, model: str) -> bytes | None:
+    r"""Return the caller's bytes with another model's name, None if they must be written anew.
+
+    The bytes `"model"` stand once in the body, and no key is written with an escape that could
+    spell it; since the parsed object has that key at its top, this is the one. (Within a text they
+    would read `\"model\"`.)
+    """
+    body, document = ask.body, ask.document
+    if document is None or body.count(_MODEL_KEY) != 1 or b"\\u006" in body:
+        return None
+    asks_usage = ask.stream and not ask.wants_usage
+    if asks_usage and "stream_options" in document:
+        return None
+    start = body.find(_MODEL_KEY) + len(_MODEL_KEY)
+    value = _MODEL_VALUE.match(body, start)
+    if value is None:
+        return None
+    name = orjson.dumps(model)
+    first, last = value.span(1)
+    if asks_usage:
+        return b"%b%b,%b%b" % (body[:first], name, _USAGE, body[last:])
+    return b"%b%b%b" % (body[:first], name, body[last:])
+
+
+def _with_system(messages: Json, text: str) -> list[Any]:
+    """Put the version's system text before the caller's.
+
+    Where the caller brings one of its own, both become one message: many models take a system
+    message once, and only in front.
+    """
+    messages = messages if isinstance(messages, list) else []
+    first = messages[0] if messages else None
+    if isinstance(first, dict) and first.get("role") in {"system", "developer"}:
+        own = first.get("content")
+        if isinstance(own, str):
+            return [{**first, "content": f"{text}\n\n{own}"}, *messages[1:]]
+        if isinstance(own, list):
+            return [{**first, "content": [{"type": "text", "text": text}, *own]}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def _with_tools(given: Json, tools: tuple[Mapping[str, Json], ...]) -> list[Any]:
+    """Add the version's tools; on the same name the version's wins."""
+    if not isinstance(given, list):
+        return list(tools)
+    ours = {tool_name(tool) for tool in tools}
+    theirs = [t for t in given if not (isinstance(t, Mapping) and tool_name(t) in ours)]
+    return [*theirs, *tools]
+
+
+def _events(block: bytes) -> list[bytes]:
+    """Split a block at its blank lines; each event keeps the blank line that ends it."""
+    if b"\r" in block:
+        found = re.findall(rb".+?(?:\r\n\r\n|\n\n|\r\r|\Z)", block, re.DOTALL)
+        return [event for event in found if event.strip()]
+    return [event + b"\n\n" for event in block.split(b"\n\n") if event]
+
+
+def tokens_of(usage: Json) -> Mapping[str, int]:
+    """Return tokens by class from a `usage` object; classes that it does not tell are left out."""
+    if not isinstance(usage, Mapping):
+        return NO_TOKENS
+    details_in = usage.get("prompt_tokens_details")
+    details_out = usage.get("completion_tokens_details")
+    found = {
+        "input": usage.get("prompt_tokens"),
+        "output": usage.get("completion_tokens"),
+        "cached": details_in.get("cached_tokens") if isinstance(details_in, Mapping) else None,
+        "reasoning": (
+            details_out.get("reasoning_tokens") if isinstance(details_out, Mapping) else None
+        ),
+    }
+    return {
+        name: value for name, value in found.items() if type(value) is int and 0 < value < 1 << 40
+    }
+
+
+def served_by(document: Mapping[str, Json]) -> str:
+    """Return what an answer says it was made by: the model, and a fingerprint if there is one."""
+    model, fingerprint = document.get("model"), document.get("system_fingerprint")
+    name = model if isinstance(model, str) else ""
+    return f"{name} {fingerprint}"[:200] if isinstance(fingerprint, str) and fingerprint else name
+
+
+def _message(error: Json) -> str:
+    message = error.get("message") if isinstance(error, Mapping) else error
+    return str(message)[:500] if message else "without a message"

@@ -1,0 +1,347 @@
+"""The view: everything that a gateway must know to answer, compiled and never changed.
+
+It is made off the loop's thread from one document (see `ports`), swapped as a whole, and kept in a
+file, so that a gateway that starts while the database is gone serves the last one at once.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any, Final
+
+from headway.auth.policy import Caller
+from headway.auth.role import Role
+from headway.gateway.exchange import Prepared, Release, unusable
+from headway.kernel.canonical import Json
+from headway.kernel.errors import HeadwayError, Invalid
+from headway.registry.requirement import Requirement
+from headway.registry.target import target_from_document
+from headway.registry.version import SemVer
+from headway.routing.assignment import OUTSIDE, flat_arms
+from headway.routing.route import Arm, Route, read_route
+from headway.routing.route import Role as ArmRole
+from headway.routing.table import Table, compile_route
+from headway.tracking.stamp import Prefix, Stamper
+from headway.wire.framing import FieldLines, write_fields
+
+Prepare = Callable[[Release], Prepared]
+LATEST: Final = "latest"
+_OFFERED: Final = frozenset({"active", "deprecated"})
+_PIN_MAC: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    caller: Caller
+    expires_at: int | None
+
+    def works_at(self, now: int) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+class Destination:
+    """One arm of one route revision, with all that a request to it needs, made once."""
+
+    __slots__ = ("arm", "index", "lines", "pin", "prefix", "prepared", "release")
+
+    def __init__(
+        self,
+        *,
+        arm: Arm,
+        index: int,
+        release: Release,
+        prepared: Prepared,
+        prefix: Prefix,
+        revision: int,
+        pin: str,
+    ) -> None:
+        self.arm = arm
+        self.index = index
+        self.release = release
+        self.prepared = prepared
+        self.prefix = prefix
+        self.pin = pin
+        self.lines: FieldLines = write_fields(
+            [
+                (b"headway-version", release.version.encode("ascii")),
+                (b"headway-route-revision", str(revision).encode("ascii")),
+                *([(b"headway-pin", pin.encode("ascii"))] if pin else []),
+            ]
+        )
+        """Fields of every answer from here."""
+
+
+class Served:
+    """A model in an environment: its route, ready to assign, and where its arms lead."""
+
+    __slots__ = ("arms", "route", "table")
+
+    def __init__(self, table: Table, arms: tuple[Destination, ...]) -> None:
+        self.table = table
+        self.route: Route = table.route
+        self.arms = arms
+        """By `Assignment.arm_index`."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Immutable; `compile_view` makes it."""
+
+    generation: int
+    at: int
+    """When the document was read, milliseconds UTC."""
+    keys: Mapping[str, KeyEntry]
+    """By the keyed digest of the key, 64 hex digits."""
+    routes: Mapping[tuple[str, str], Served]
+    """By (environment, model), both in lower case."""
+    releases: Mapping[str, Mapping[str, tuple[Release, Prepared]]]
+    """By model in lower case, then by precedence key of the number."""
+    aliases: Mapping[str, Mapping[str, str]]
+    """By model in lower case, then by alias in lower case: the version's text."""
+    problems: tuple[str, ...] = ()
+    """What could not be compiled, and why; the rest of the view works."""
+
+    def served(self, environment: str, model: str) -> Served | None:
+        return self.routes.get((environment.lower(), model.lower()))
+
+    def models(self, environment: str) -> Iterable[Served]:
+        """Return what is served in an environment, by name."""
+        wanted = environment.lower()
+        return [self.routes[key] for key in sorted(self.routes) if key[0] == wanted]
+
+    def release(self, model: str, ref: str) -> tuple[Release, Prepared] | None:
+        """Return the version that a version's number, an alias, `latest` or a range names."""
+        releases = self.releases.get(model.lower(), {})
+        alias = self.aliases.get(model.lower(), {}).get(ref.lower())
+        with contextlib.suppress(Invalid):
+            return releases.get(SemVer.parse(alias or ref).precedence_key())
+        offered = {
+            SemVer.parse(found[0].version): found
+            for found in releases.values()
+            if found[0].state in _OFFERED
+        }
+        if ref.lower() == LATEST:
+            active = [n for n, found in offered.items() if found[0].state == "active"]
+            number = max((n for n in active if n.is_release), default=max(active, default=None))
+            return offered[number] if number is not None else None
+        try:
+            number = Requirement.parse(ref).best(offered)
+        except Invalid:
+            return None
+        return offered[number] if number is not None else None
+
+
+def empty_view() -> View:
+    """Return the view of a gateway that has never read anything: generation -1."""
+    return View(-1, 0, {}, {}, {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """Turns documents into views. One per process; called from the background thread."""
+
+    prepare: Prepare
+    pin_key: bytes
+    """A secret of the installation: `Headway-Pin` is signed with it."""
+
+    def compile(self, document: Mapping[str, Any]) -> View:
+        """Return the view of a document.
+
+        What is wrong in one version or route stays there: it is told in `problems`, and everything
+        else works. Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
+        """
+        problems: list[str] = []
+        releases = self._releases(document["versions"], problems)
+        routes: dict[tuple[str, str], Served] = {}
+        for entry in document["routes"]:
+            name = f"{entry['model']}/{entry['environment']}"
+            try:
+                served = self._served(entry, releases)
+            except (HeadwayError, ValueError, TypeError, KeyError) as error:
+                problems.append(f"route {name}: {type(error).__name__}: {error}")
+                continue
+            routes[entry["environment"].lower(), entry["model"].lower()] = served
+        aliases: dict[str, dict[str, str]] = {}
+        for alias in document["aliases"]:
+            if alias["version"] is not None:
+                of_model = aliases.setdefault(alias["model"].lower(), {})
+                of_model[alias["alias"].lower()] = alias["version"]
+        return View(
+            generation=int(document["generation"]),
+            at=int(document["at"]),
+            keys={key["digest"]: _key(key) for key in document["keys"]},
+            routes=routes,
+            releases=releases,
+            aliases=aliases,
+            problems=tuple(problems),
+        )
+
+    def _releases(
+        self, entries: Iterable[Mapping[str, Any]], problems: list[str]
+    ) -> dict[str, dict[str, tuple[Release, Prepared]]]:
+        found: dict[str, dict[str, tuple[Release, Prepared]]] = {}
+        for entry in entries:
+            name = f"{entry['model']}@{entry['version']}"
+            try:
+                number = SemVer.parse(entry["version"])
+                release = Release(
+                    entry["model"],
+                    entry["version"],
+                    entry["digest"],
+                    entry["state"],
+                    target_from_document(entry["target"]),
+                )
+            except HeadwayError as error:
+                problems.append(f"version {name}: {error}")
+                continue
+            try:
+                prepared = self.prepare(release)
+            except HeadwayError as error:
+                problems.append(f"version {name}: {error}")
+                prepared = unusable(str(error))
+            found.setdefault(entry["model"].lower(), {})[number.precedence_key()] = (
+                release,
+                prepared,
+            )
+        return found
+
+    def _served(
+        self,
+        entry: Mapping[str, Any],
+        releases: Mapping[str, Mapping[str, tuple[Release, Prepared]]],
+    ) -> Served:
+        route = read_route(
+            entry["declared"],
+            model=entry["model"],
+            environment=entry["environment"],
+            epoch=entry.get("epoch"),
+            guards=entry.get("guards") or (),
+            revision=entry["revision"],
+            revision_id=entry["id"],
+            created_at=entry.get("created_at", 0),
+        )
+        known = releases.get(route.model.lower(), {})
+        arms = []
+        for index, arm in enumerate(flat_arms(route)):
+            release, prepared = known.get(SemVer.parse(arm.version).precedence_key()) or (
+                _missing(route.model, arm),
+                unusable(f"{route.model}@{arm.version} is not known here"),
+            )
+            arms.append(self.destination(route, arm, index, release, prepared))
+        return Served(compile_route(route), tuple(arms))
+
+    def destination(
+        self, route: Route, arm: Arm, index: int, release: Release, prepared: Prepared
+    ) -> Destination:
+        return Destination(
+            arm=arm,
+            index=index,
+            release=release,
+            prepared=prepared,
+            prefix=Stamper.prefix(route.id, index),
+            revision=route.revision,
+            pin=self.pin(route, release.version),
+        )
+
+    def outside(self, served: Served, release: Release, prepared: Prepared) -> Destination:
+        """Return where a request goes that was pinned to a version on no arm."""
+        arm = Arm("pinned", release.version, release.digest, ArmRole.BASELINE)
+        return self.destination(served.route, arm, OUTSIDE, release, prepared)
+
+    def pin(self, route: Route, version: str) -> str:
+        """Return the `Headway-Pin` of a version: who echoes it stays on it while it serves."""
+        return f"{route.revision}.{version}.{self._mac(route, route.revision, version)}"
+
+    def pinned(self, served: Served, pin: str) -> Destination | None:
+        """Return where a pin leads; None if it is forged, or its version serves no more."""
+        revision, _, rest = pin.partition(".")
+        version, _, mac = rest.rpartition(".")
+        if not (revision.isdigit() and len(revision) < 12 and pin.isascii()):
+            return None
+        if not compare_digest(self._mac(served.route, int(revision), version), mac):
+            return None
+        return next((each for each in served.arms if each.release.version == version), None)
+
+    def _mac(self, route: Route, revision: int, version: str) -> str:
+        said = f"{route.model}\n{route.environment}\n{revision}\n{version}".lower()
+        return blake2b(
+            said.encode(), key=self.pin_key, digest_size=_PIN_MAC, person=b"headway pin"
+        ).hexdigest()
+
+
+def _key(entry: Mapping[str, Any]) -> KeyEntry:
+    return KeyEntry(
+        Caller(
+            entry["id"],
+            entry["name"],
+            Role(entry["role"]),
+            tuple(entry["models"]),
+            tuple(entry["environments"]),
+        ),
+        entry["expires_at"],
+    )
+
+
+def _missing(model: str, arm: Arm) -> Release:
+    target = target_from_document(
+        {"provider": "openai", "base_url": "https://missing.invalid", "model": "missing"}
+    )
+    return Release(model, arm.version, arm.digest, "missing", target)
+
+
+class ViewFile:
+    """The last document, in a file that only its owner reads.
+
+    Written beside and renamed over, file and folder both synced: a crash at any point leaves the
+    old one or the new one. A digest within tells a torn one from a whole one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+
+    def save(self, document: Mapping[str, Json], *, number: int) -> None:
+        """Keep a document and the number that this gateway has. Raises `OSError`."""
+        text = json.dumps({"number": number, "document": document}, separators=(",", ":"))
+        content = f"{_digest(text)}\n{text}".encode()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Several gateways of one machine share the file: each writes beside it under its own name.
+        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+        _sync_folder(self.path.parent)
+
+    def load(self) -> tuple[dict[str, Any], int] | None:
+        """Return the document and the number beside it, None if there is no whole one."""
+        try:
+            digest, _, text = self.path.read_text("utf-8").partition("\n")
+            if digest != _digest(text):
+                return None
+            kept = json.loads(text)
+            return kept["document"], int(kept["number"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
