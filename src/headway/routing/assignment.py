@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from headway.kernel.errors import Invalid
 from headway.kernel.names import unknown_word
-from headway.routing.route import Arm, Route, StickTo
+from headway.routing.route import Arm, Role, Route, StickTo
 
 HEADER: Final = "header:"
 """`stick_to: header:X-Team` makes a unit of the value of that header."""
@@ -127,3 +127,24 @@ def header_of(stick_to: str) -> str | None:
 def flat_arms(route: Route) -> tuple[Arm, ...]:
     """Return the arms of all rules in order: `Assignment.arm_index` counts these."""
     return tuple(arm for rule in route.rules for arm in rule.arms)
+
+
+def judged_arms(route: Route) -> Mapping[int, Arm]:
+    """Return the arms between which the judge compares, by `Assignment.arm_index`.
+
+    They are the stable arm and the candidate of the last rule that has a candidate: one coin, one
+    pair of shares. Without a deployment there are none.
+    """
+    if route.epoch is None:
+        return {}
+    found: dict[int, Arm] = {}
+    offset = 0
+    for rule in route.rules:
+        if any(arm.role is Role.CANDIDATE for arm in rule.arms):
+            found = {
+                offset + i: arm
+                for i, arm in enumerate(rule.arms)
+                if arm.role in (Role.STABLE, Role.CANDIDATE)
+            }
+        offset += len(rule.arms)
+    return found

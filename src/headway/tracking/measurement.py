@@ -7,9 +7,11 @@ of one (deployment, epoch, arm, metric, bin, due, late). Both only ever add up.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
 from headway.kernel.canonical import Json
+from headway.kernel.clock import SECOND
 from headway.tracking.sketch import Sketch
 
 
@@ -182,5 +184,14 @@ def mask_bit(metric: str) -> int:
     """
     if (place := FIXED_BITS.get(metric)) is not None:
         return 1 << place
-    spread = sum(byte * (31**i) for i, byte in enumerate(metric.encode()))
+    spread = sum(byte * int(31**i) for i, byte in enumerate(metric.encode()))
     return 1 << SCORE_BITS[spread % len(SCORE_BITS)]
+
+
+DUE_STEP: Final = 5 * SECOND
+"""`due` is rounded up to it, so that few rows of evidence wait at a time."""
+
+
+def due_at(at: int, age: float) -> int:
+    """Return when a request of that time counts, if it counts at that age (milliseconds)."""
+    return ceil((at + age) / DUE_STEP) * DUE_STEP

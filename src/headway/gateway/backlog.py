@@ -1,0 +1,126 @@
+"""What waits for the store: added up while it waits, bounded, and handed over as a batch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from headway.tracking.measurement import Batch, Count, FirstEvent, Measurement, Veto
+from headway.tracking.sketch import Sketch
+
+_Row: TypeAlias = tuple[str, str, str, str, int]
+_Key: TypeAlias = tuple[str, int, str, str, int, int, bool]
+
+_KEEP: Final = 0.9
+"""How much of the bound is kept when it is passed, so that not every flush drops something."""
+
+
+class Backlog:
+    """Sums and evidence by key. A batch made of it never changes when more is added."""
+
+    __slots__ = ("_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_vetoes")
+
+    def __init__(self) -> None:
+        self._rows: dict[_Row, Measurement] = {}
+        self._counts: dict[_Key, int] = {}
+        self._firsts: list[tuple[str, FirstEvent]] = []
+        self._vetoes: list[Veto] = []
+        self._key_uses: dict[str, int] = {}
+        self._dropped = 0
+
+    def add(
+        self,
+        *,
+        measurements: Iterable[Measurement],
+        counts: Mapping[str, Iterable[Count]],
+        firsts: Mapping[str, Iterable[FirstEvent]],
+        vetoes: Iterable[Veto],
+        key_uses: Mapping[str, int],
+        dropped: int = 0,
+    ) -> None:
+        for one in measurements:
+            key = (one.model, one.environment, one.version, one.arm, one.minute)
+            had = self._rows.get(key)
+            self._rows[key] = one if had is None else merged(had, one)
+        for deployment, several in counts.items():
+            for count in several:
+                name = (deployment, count.epoch, count.arm, count.metric, count.bin)
+                place = (*name, count.due, count.late)
+                self._counts[place] = self._counts.get(place, 0) + count.n
+        for deployment, events in firsts.items():
+            self._firsts.extend((deployment, event) for event in events)
+        self._vetoes.extend(vetoes)
+        for key_id, minute in key_uses.items():
+            self._key_uses[key_id] = max(minute, self._key_uses.get(key_id, 0))
+        self._dropped += dropped
+
+    def trim(self, most_rows: int) -> bool:
+        """Drop the oldest beyond so many rows of each kind; say whether any was dropped.
+
+        Of evidence whole due times go, in both arms alike: half of one would be a lie.
+        """
+        before = self._dropped
+        if len(self._rows) > most_rows:
+            edge = _edge([row[-1] for row in self._rows], most_rows)
+            for row in [row for row in self._rows if row[-1] < edge]:
+                self._dropped += sum(self._rows.pop(row).outcomes.values())
+        if len(self._counts) > most_rows:
+            edge = _edge([place[-2] for place in self._counts], most_rows)
+            for place in [place for place in self._counts if place[-2] < edge]:
+                self._dropped += self._counts.pop(place)
+        if len(self._firsts) > most_rows:
+            edge = _edge([event.count.due for _, event in self._firsts], most_rows)
+            kept = [(of, event) for of, event in self._firsts if event.count.due >= edge]
+            self._dropped += len(self._firsts) - len(kept)
+            self._firsts = kept
+        return self._dropped > before
+
+    def batch(self, boot: str, seq: int, applied_generation: int) -> Batch:
+        counts: dict[str, list[Count]] = {}
+        for (deployment, epoch, arm, metric, bin_, due, late), n in self._counts.items():
+            count = Count(epoch, arm, metric, bin_, due, late, n)
+            counts.setdefault(deployment, []).append(count)
+        firsts: dict[str, list[FirstEvent]] = {}
+        for deployment, event in self._firsts:
+            firsts.setdefault(deployment, []).append(event)
+        return Batch(
+            boot=boot,
+            seq=seq,
+            applied_generation=applied_generation,
+            measurements=tuple(self._rows.values()),
+            counts={deployment: tuple(several) for deployment, several in counts.items()},
+            firsts={deployment: tuple(events) for deployment, events in firsts.items()},
+            vetoes=tuple(self._vetoes),
+            key_uses=dict(self._key_uses),
+            dropped=self._dropped,
+        )
+
+
+def merged(one: Measurement, other: Measurement) -> Measurement:
+    """Return the sums of two; neither is changed."""
+    latency, first = Sketch(), Sketch()
+    for measured in (one, other):
+        latency.merge(measured.latency)
+        first.merge(measured.first)
+    return replace(
+        one,
+        outcomes=_sums(one.outcomes, other.outcomes),
+        latency=latency,
+        first=first,
+        tokens=_sums(one.tokens, other.tokens),
+        served_by=_sums(one.served_by, other.served_by),
+    )
+
+
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    sums = dict(one)
+    for key, n in other.items():
+        sums[key] = sums.get(key, 0) + n
+    return sums
+
+
+def _edge(times: list[int], most: int) -> int:
+    """Return the time before which to drop, so that clearly less than `most` stays."""
+    times.sort()
+    newer = times[len(times) - int(most * _KEEP) :]
+    last_dropped = times[len(times) - len(newer) - 1]
+    return last_dropped + 1
