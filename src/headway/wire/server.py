@@ -1,15 +1,66 @@
-"""The callers' side: HTTP/1.1 on an inherited listening socket, callbacks only."""
+# ruff: noqa: SLF001 -- a call and its connection are one engine in two classes
+"""The callers' side: HTTP/1.1 on an inherited listening socket, callbacks only.
+
+A connection parses what it reads at once and queues the calls that it finds; then, outside the
+parser, it hands one call after the other to the application:
+
+    bytes -> parser -> [call, call, ...] -> on_head -> collect | stream | respond -> answer
+                        at most 1 + 8       one in work                              next
+
+No task, timer or closure per request: one sweep every 250 ms looks at each connection's deadline.
+"""
 
 import asyncio
+import contextlib
+import json
+import math
 import socket
+import struct
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from email.utils import formatdate
+from typing import Any, Final, Protocol, TypeAlias, cast
 
-from headway.wire.framing import FieldLines, Headers
+import httptools
+
+from headway.wire.framing import (
+    CHUNKED,
+    CLOSE,
+    CONTINUE,
+    LAST_CHUNK,
+    STATUS_LINES,
+    FieldLines,
+    Headers,
+    Refusal,
+    RequestFraming,
+    check_request,
+    has_no_body,
+    phrase,
+    split_target,
+    write_fields,
+)
 
 Fields: TypeAlias = FieldLines | Iterable[tuple[bytes, bytes]]
-"""Prewritten lines (`framing.write_fields`, once, for speed) or pairs, written and checked here."""
+"""Lines written before (`framing.write_fields`, for speed), or pairs, checked and written here."""
+
+_NEVER: Final = math.inf
+_KEEP: Final = FieldLines(b"connection: keep-alive\r\n")
+_NOTHING: Final = FieldLines(b"")
+_BACKLOG: Final = 2048
+
+# What becomes of a call's body.
+_UNDECIDED: Final = 0
+_COLLECT: Final = 1
+_STREAM: Final = 2
+_DELIVERED: Final = 3
+
+# How the body of an answer ends.
+_BY_NOTHING: Final = 0
+_BY_LENGTH: Final = 1
+_BY_CHUNK: Final = 2
+_BY_CLOSE: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +72,18 @@ class ServerLimits:
     fields: int = 100
     head_seconds: float = 10.0
     body_rate: int = 1024
+    """Per second, averaged over `body_window`."""
     body_window: float = 10.0
     idle_seconds: float = 75.0
     requests: int = 10_000
+    """On one connection."""
     waiting: int = 8
+    """Pipelined behind the one in work."""
     connections: int = 10_000
     write_buffer: int = 1024 * 1024
     stalled_seconds: float = 30.0
     linger_seconds: float = 2.0
+    """How long an answer that ends a connection may be fetched while the rest is thrown away."""
     sweep_seconds: float = 0.25
 
 
@@ -46,113 +101,912 @@ class Application(Protocol):
     def on_head(self, call: "Call") -> None:
         """Take a call whose head is complete and checked.
 
-        Before it returns it must choose one of `call.collect`, `call.stream`, `call.respond`,
-        `call.start` or `call.wait` (decide later; nothing more is read meanwhile).
+        It chooses one of `call.collect`, `call.stream`, `call.respond`, `call.start`, now or
+        later: until it does, nothing more than one read is taken in. No callback for the body
+        comes before this has returned.
         """
 
 
-class ErrorBody(Protocol):
-    """Shapes the body of an answer that the engine gives by itself."""
+ErrorBody: TypeAlias = Callable[[int, str, "Call | None"], tuple[bytes, bytes]]
+"""Shapes the body of an answer that the engine gives by itself.
 
-    def __call__(self, status: int, detail: str, call: "Call | None") -> tuple[bytes, bytes]:
-        """Return (content type, body); `call` is None when no head was understood."""
+Takes status, detail and the call (None when no head was understood); returns the content type
+and the body.
+"""
+
+
+def problem(status: int, detail: str, _call: "Call | None") -> tuple[bytes, bytes]:
+    """Shape an error as application/problem+json (RFC 9457)."""
+    body = {"type": "about:blank", "title": phrase(status), "status": status, "detail": detail}
+    return b"application/problem+json", json.dumps(body).encode()
 
 
 class Call:
     """One request and its answer.
 
     Exactly one of these ends a call: `on_done` (the whole answer was handed to the kernel),
-    `on_gone` (the caller left, stalled, or the engine refused the rest of the request itself: then
-    `refused` is the status that it answered), or the application's own `abort`. Callbacks are
-    plain attributes; set what is needed in `on_head`.
+    `on_gone` (the caller left or stalled, or the engine refused the rest of the request itself:
+    then `refused` is the status of that), or the application's own `abort`. Callbacks are plain
+    attributes that take the call; set what is needed in `on_head`. After its end a call ignores
+    what is written to it.
     """
 
-    method: str
-    target: bytes
-    path: str
-    """Decoded and checked."""
-    query: bytes
-    headers: Headers
-    """As received; names with `_` are left out already."""
-    peer: str
-    """Address of the caller without port; empty on a unix socket."""
-    http_10: bool
-    """The caller speaks HTTP/1.0: no chunks; `forward_raw` of chunked bytes is not for it."""
-    content_length: int | None
-    chunked: bool
-    received_at: float
-    """Monotonic seconds at which the head was complete."""
-    last_byte_at: float
+    # No __slots__: class attributes as defaults save two dozen assignments per request.
+    last_byte_at: float = 0.0
     """Monotonic seconds at which the request was complete; 0.0 before."""
-    refused: int | None
-    answered: bool
+    refused: int | None = None
+    """The status with which the engine itself ended the call."""
+    answered: bool = False
     """Something of the answer was written."""
-    context: Any
+    context: Any = None
     """The application's own."""
-    on_gone: "Callable[[Call], None] | None"
-    on_done: "Callable[[Call], None] | None"
-    on_unwritable: "Callable[[Call], None] | None"
+    on_gone: "Callable[[Call], None] | None" = None
+    on_done: "Callable[[Call], None] | None" = None
+    on_unwritable: "Callable[[Call], None] | None" = None
     """The caller reads too slowly: write no more until `on_writable`."""
-    on_writable: "Callable[[Call], None] | None"
+    on_writable: "Callable[[Call], None] | None" = None
+
+    _complete = False
+    _size = 0
+    _mode = _UNDECIDED
+    _limit = -1
+    _idle_seconds: float | None = None
+    _paused = False
+    _on_body: "Callable[[Call, bytes], None] | None" = None
+    _sink: BodySink | None = None
+    _ends = _BY_NOTHING
+    _left = 0
+
+    def __init__(
+        self,
+        protocol: "ServerProtocol",
+        method: str,
+        target: bytes,
+        headers: Headers,
+        framing: RequestFraming,
+        *,
+        http_10: bool,
+        persist: bool,
+    ) -> None:
+        self._protocol: ServerProtocol | None = protocol
+        self.method = method
+        self.target = target
+        self.path, self.query = split_target(target)
+        """Decoded and checked path, raw query."""
+        self.headers = headers
+        """As received, without names that hold `_`."""
+        self.http_10 = http_10
+        """The caller speaks HTTP/1.0: it takes no chunks, so `forward_raw` is not for it."""
+        self.received_at = protocol.read_at
+        """Monotonic seconds at which the head was complete."""
+        self._framing = framing
+        self._persist = persist
+        self._parts: list[bytes] = []
+
+    @property
+    def peer(self) -> str:
+        """Address of the caller without port; empty on a unix socket and after the end."""
+        return self._protocol.peer if self._protocol is not None else ""
+
+    @property
+    def content_length(self) -> int | None:
+        """What the request says of its body; None for none and for chunked ones."""
+        return self._framing.content_length
+
+    @property
+    def chunked(self) -> bool:
+        """The request's body comes in chunks."""
+        return self._framing.chunked
+
+    @property
+    def has_body(self) -> bool:
+        """A body comes or came with the request, be it an empty one."""
+        return self._framing.chunked or self._framing.content_length is not None
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection can be used again; if not, a raw answer says so in its head."""
+        protocol = self._protocol
+        return (
+            self._persist
+            and self._complete
+            and protocol is not None
+            and not protocol.server.draining
+        )
+
+    # The request's body.
 
     def collect(self, limit: int, on_body: "Callable[[Call, bytes], None]") -> None:
-        """Have the whole body brought; 413 above `limit` (unread if Content-Length says so)."""
+        """Have the whole body brought, once; empty if there is none.
+
+        Above `limit` bytes it is refused with 413, unread if Content-Length says so.
+        """
+        protocol = self._protocol
+        if protocol is None:
+            return
+        self._on_body = on_body
+        self._take(protocol, _COLLECT, limit)
 
     def stream(
         self, sink: BodySink, *, limit: int | None = None, idle_seconds: float | None = None
     ) -> None:
         """Have the body brought as it comes.
 
-        With `idle_seconds` only a pause as long ends it, instead of the rate rule.
+        With `idle_seconds` the rule of so many bytes per second does not hold: only a pause of
+        that length ends the call.
         """
+        protocol = self._protocol
+        if protocol is None:
+            return
+        self._sink = sink
+        self._idle_seconds = idle_seconds
+        self._take(protocol, _STREAM, sys.maxsize if limit is None else limit)
 
-    def wait(self) -> None:
-        """Read nothing until one of the other choices is made."""
+    def _take(self, protocol: "ServerProtocol", mode: int, limit: int) -> None:
+        framing = self._framing
+        if framing.content_length is not None and framing.content_length > limit:
+            protocol.refuse_call(self, 413, f"the body is larger than {limit:,} bytes")
+            return
+        self._mode = mode
+        self._limit = limit
+        if not self._complete:
+            if framing.expects_continue and not self._size:
+                protocol.transport.write(CONTINUE)
+            protocol.arm_body(self)
+        protocol.choice_made(self)
 
     def pause_reading(self) -> None:
-        """Stop the stream of body bytes; a few that are read already may still come."""
+        """Stop the stream of body bytes; what is read already may still come."""
+        if self._protocol is not None and not self._paused:
+            self._paused = True
+            self._protocol.update_reading()
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        """Let body bytes flow again."""
+        if self._protocol is not None and self._paused:
+            self._paused = False
+            self._protocol.arm_body(self)
+            self._protocol.update_reading()
 
-    def respond(self, status: int, fields: Fields, body: bytes = b"") -> None:
-        """Answer in one write; Content-Length is added here."""
+    # The answer.
 
-    def start(self, status: int, fields: Fields, length: int | None = None) -> None:
-        """Begin an answer: of `length` bytes, else chunked (ended by close for HTTP/1.0)."""
+    def respond(self, status: int, fields: Fields = _NOTHING, body: bytes = b"") -> None:
+        """Answer in one write; Date, Content-Length and Connection are added here."""
+        protocol = self._protocol
+        if protocol is None:
+            return
+        if self.answered:
+            raise RuntimeError("this call has its answer already")
+        keep = self.keep_alive
+        head = self._head(protocol, status, fields, keep=keep)
+        if has_no_body(self.method, status):
+            if self.method == "HEAD" and status >= 200 and status not in {204, 304}:
+                protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
+            else:
+                protocol.transport.write(head + b"\r\n")
+        elif len(body) < 65_536:
+            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        else:
+            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
+            protocol.transport.write(body)
+        protocol.finish_call(self, keep=keep)
 
-    def write(self, data: bytes) -> None: ...
+    def start(self, status: int, fields: Fields = _NOTHING, length: int | None = None) -> None:
+        """Begin an answer of `length` bytes; else it is chunked (for HTTP/1.0: ended by close)."""
+        protocol = self._protocol
+        if protocol is None:
+            return
+        if self.answered:
+            raise RuntimeError("this call has its answer already")
+        if has_no_body(self.method, status):
+            self._ends = _BY_NOTHING
+            framing = b"" if length is None else b"content-length: %d\r\n" % length
+        elif length is not None:
+            self._ends = _BY_LENGTH
+            self._left = length
+            framing = b"content-length: %d\r\n" % length
+        elif self.http_10:
+            self._ends = _BY_CLOSE
+            self._persist = False
+            framing = b""
+        else:
+            self._ends = _BY_CHUNK
+            framing = CHUNKED
+        # Said once, here: whoever answers before the request is complete gives up the connection.
+        self._persist = self.keep_alive
+        head = self._head(protocol, status, fields, keep=self._persist)
+        protocol.transport.write(b"%b%b\r\n" % (head, framing))
 
-    def finish(self) -> None: ...
+    def _head(
+        self, protocol: "ServerProtocol", status: int, fields: Fields, *, keep: bool
+    ) -> bytes:
+        lines = fields if isinstance(fields, bytes) else write_fields(fields)
+        self.answered = True
+        connection = (_KEEP if self.http_10 else _NOTHING) if keep else CLOSE
+        return b"%b%b%b%b" % (STATUS_LINES[status], protocol.server.date, lines, connection)
+
+    def write(self, data: bytes) -> None:
+        """Send more of the answer's body."""
+        protocol = self._protocol
+        if protocol is None or not data:
+            return
+        ends = self._ends
+        if ends == _BY_CHUNK:
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif ends == _BY_LENGTH:
+            self._left -= len(data)
+            if self._left < 0:
+                self.abort()
+                raise RuntimeError("the answer is longer than it was said to be")
+            protocol.transport.write(data)
+        elif ends == _BY_CLOSE:
+            protocol.transport.write(data)
+
+    def finish(self) -> None:
+        """Complete the answer; one that is shorter than it was said to be is cut instead."""
+        protocol = self._protocol
+        if protocol is None:
+            return
+        if not self.answered:
+            raise RuntimeError("this call has no answer yet")
+        if self._ends == _BY_LENGTH and self._left:
+            self.abort()
+            raise RuntimeError("the answer is shorter than it was said to be")
+        if self._ends == _BY_CHUNK:
+            protocol.transport.write(LAST_CHUNK)
+        protocol.finish_call(self, keep=self.keep_alive)
 
     def abort(self) -> None:
-        """Cut the connection: what was sent can never look complete. No callback follows."""
+        """Cut the connection after what was written: it can never look complete.
+
+        No callback follows.
+        """
+        if self._protocol is not None:
+            self._protocol.cut(self)
 
     def forward_raw(self, data: bytes) -> None:
-        """Write bytes of an answer that is framed already: head, chunks and all."""
+        """Write bytes of an answer that is framed already: head, chunks and all.
+
+        The head must say `Connection: close` if `keep_alive` is false.
+        """
+        if self._protocol is not None:
+            self.answered = True
+            self._protocol.transport.write(data)
 
     def end_raw(self, *, keep_alive: bool) -> None:
         """Say that the raw answer is complete, and whether the connection may be used again."""
+        if self._protocol is not None:
+            self._protocol.finish_call(self, keep=keep_alive and self.keep_alive)
+
+
+class _Enough(Exception):
+    """Raised within the parser: nothing behind this point is read."""
+
+
+class ServerProtocol(asyncio.Protocol):
+    """One connection of a caller."""
+
+    __slots__ = (
+        "_begun",
+        "_closing",
+        "_count",
+        "_deaf",
+        "_expired",
+        "_failure",
+        "_framing_bytes",
+        "_head_bytes",
+        "_headers",
+        "_in_body",
+        "_mark",
+        "_parser",
+        "_pumping",
+        "_queue",
+        "_read_size",
+        "_reading",
+        "_receiving",
+        "_stall_mark",
+        "_target",
+        "_unwritable",
+        "current",
+        "deadline",
+        "peer",
+        "read_at",
+        "server",
+        "stall_at",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.peer = ""
+        self.read_at = 0.0
+        self.deadline = _NEVER
+        self.stall_at = _NEVER
+        self.current: Call | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._queue: deque[Call] = deque()
+        self._receiving: Call | None = None
+        self._headers = Headers()
+        self._target = b""
+        self._failure: Refusal | None = None
+        self._count = 0
+        self._head_bytes = 0  # of the head that is being read, as far as they are known
+        self._framing_bytes = 0  # of a chunked body: all that is not content
+        self._read_size = 0
+        self._mark = 0  # bytes of the body at the start of the present window
+        self._stall_mark = 0
+        self._begun = False  # within a head
+        self._in_body = False
+        self._pumping = False
+        self._reading = True
+        self._unwritable = False
+        self._deaf = False  # what still comes is not parsed
+        self._closing = False  # the last answer of this connection is written
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's by class, only by what they do.
+        self.transport = cast(asyncio.Transport, transport)
+        server = self.server
+        self.transport.set_write_buffer_limits(high=server.limits.write_buffer)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.peer = str(peer[0]).removeprefix("::ffff:")
+        full = len(server.connections) >= server.limits.connections
+        server.connections.add(self)
+        self._arm_idle()
+        if full or server.draining:
+            self._write_refusal(503, "too many connections", None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        server = self.server
+        self.read_at = server.clock()
+        size = self._read_size = len(data)
+        try:
+            if not self._in_body and self._head_bytes + size > server.limits.head:
+                self._feed_long_head(data)
+            else:
+                self._feed(data)
+        except httptools.HttpParserError as error:
+            self._deaf = True
+            self._stop(error, data)
+        except Refusal as refusal:
+            self._deaf = True
+            self._fail(refusal)
+        current = self.current
+        if current is None:
+            if self._queue or self._failure:
+                self._pump()
+            elif self._begun and self.deadline > (
+                limit := server.now + server.limits.head_seconds + server.limits.sweep_seconds
+            ):
+                self.deadline = limit
+        elif _UNDECIDED < current._mode < _DELIVERED:
+            self._advance_safely(current)
+        if self._queue or self._deaf:
+            self.update_reading()
+
+    def eof_received(self) -> None:
+        """Let the loop close: a caller that sends no more has left."""
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.server.forget(self)
+        self._deaf = self._closing = True
+        self.deadline = self.stall_at = _NEVER
+        self._queue.clear()
+        # The parser holds our methods: without this the pair would wait for the collector.
+        del self._parser
+        if (call := self.current) is not None:
+            self.current = None
+            self._tell_gone(call)
+
+    def pause_writing(self) -> None:
+        self._unwritable = True
+        self.stall_at = self.server.clock() + self.server.limits.stalled_seconds
+        self._stall_mark = self.transport.get_write_buffer_size()
+        if (call := self.current) is not None and call.on_unwritable is not None:
+            call.on_unwritable(call)
+
+    def resume_writing(self) -> None:
+        self._unwritable = False
+        self.stall_at = _NEVER
+        if (call := self.current) is not None and call.on_writable is not None:
+            call.on_writable(call)
+
+    # What the parser calls. Nothing here runs the application.
+
+    def on_message_begin(self) -> None:
+        server = self.server
+        taken = len(self._queue) + (self.current is not None)
+        if taken > server.limits.waiting or self._count >= server.limits.requests:
+            raise _Enough
+        self._begun = True
+        self._headers = Headers()
+        self._target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        if len(self._target) > self.server.limits.target:
+            raise Refusal(414, f"the target is longer than {self.server.limits.target:,} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes after the head are trailers: never authentication, never framing.
+        if not self._in_body and b"_" not in name:
+            self._headers.append((name.lower(), value.strip()))
+
+    def on_headers_complete(self) -> None:
+        limits = self.server.limits
+        headers = self._headers
+        if len(headers) > limits.fields:
+            raise Refusal(431, f"the head has more than {limits.fields} fields")
+        if self._read_size > limits.head:
+            size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limits.head:
+                raise Refusal(431, f"the head is larger than {limits.head:,} bytes")
+        parser = self._parser
+        method = parser.get_method()
+        version = parser.get_http_version()
+        framing = check_request(method, version, headers)
+        if parser.should_upgrade():
+            raise Refusal(400, "no other protocol is spoken here")
+        self._count += 1
+        call = Call(
+            self,
+            method.decode("ascii"),
+            self._target,
+            headers,
+            framing,
+            http_10=version == "1.0",
+            persist=parser.should_keep_alive() and self._count < limits.requests,
+        )
+        self._begun = False
+        self._in_body = True
+        self._framing_bytes = 0
+        self._receiving = call
+        self._queue.append(call)
+
+    def on_body(self, data: bytes) -> None:
+        if (call := self._receiving) is not None:
+            call._parts.append(data)
+            call._size += len(data)
+
+    def on_message_complete(self) -> None:
+        if (call := self._receiving) is not None:
+            call._complete = True
+            call.last_byte_at = self.read_at
+        self._receiving = None
+        self._in_body = False
+        self._head_bytes = -1
+
+    # Reading
+
+    def _feed(self, data: bytes) -> None:
+        """Parse one read and count the bytes that are not content."""
+        call = self._receiving
+        before = call._size if call is not None else 0
+        self._parser.feed_data(data)
+        if not self._in_body:
+            # After a message that ended in this read, what is left of it is at most one read.
+            self._head_bytes = self._head_bytes + len(data) if self._head_bytes >= 0 else 0
+        elif call is not None and call is self._receiving and call.chunked:
+            self._framing_bytes += len(data) - (call._size - before)
+            if self._framing_bytes > 65_536 + 8 * call._size:
+                raise Refusal(400, "the body is mostly framing")
+
+    def _feed_long_head(self, data: bytes) -> None:
+        """Feed what is still allowed of a head, and the rest only if that completed it."""
+        room = self.server.limits.head - self._head_bytes
+        if room > 0:
+            self._feed(data[:room])
+        if not self._in_body and self._head_bytes >= self.server.limits.head:
+            raise Refusal(431, f"the head is larger than {self.server.limits.head:,} bytes")
+        if len(data) > room:
+            self._feed(data[room:])
+
+    def _stop(self, error: httptools.HttpParserError, data: bytes) -> None:
+        """Say what a parser error means to the caller."""
+        cause = error.__context__
+        if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+            if isinstance(cause, _Enough):
+                self._end_after_queue()
+            elif isinstance(cause, Refusal):
+                self._fail(cause)
+            else:
+                raise cause
+        elif self._ends_already():
+            # Bytes behind a request that asked to close: its answer is all that is owed.
+            pass
+        elif isinstance(error, httptools.HttpParserInvalidMethodError):
+            known = self._head_bytes > 0 or data[:1].isalpha()
+            self._fail(
+                Refusal(501, "this method is not known here")
+                if known
+                else Refusal(400, "this is not HTTP")
+            )
+        elif "version" in str(error).lower() and "after" not in str(error):
+            self._fail(Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here"))
+        else:
+            self._fail(Refusal(400, "the request is malformed"))
+
+    def _newest(self) -> Call | None:
+        return self._queue[-1] if self._queue else self.current
+
+    def _ends_already(self) -> bool:
+        newest = self._newest()
+        return newest is not None and newest._complete and not newest._persist
+
+    def _end_after_queue(self) -> None:
+        if (newest := self._newest()) is not None:
+            newest._persist = False
+        elif not self._closing:
+            self._linger()
+
+    def _fail(self, refusal: Refusal) -> None:
+        """Refuse what is being read; requests before it are answered first."""
+        broken, self._receiving = self._receiving, None
+        if broken is not None and broken is self.current:
+            self.refuse_call(broken, refusal.status, refusal.detail)
+            return
+        if broken is not None:
+            self._queue.pop()
+        self._failure = refusal
+
+    def update_reading(self) -> None:
+        """Read on only if somebody takes it."""
+        if self.transport.is_closing():
+            return
+        call = self.current
+        wanted = self._closing or not (self._queue or self._deaf or self._blocked(call))
+        if wanted and not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        elif not wanted and self._reading:
+            self._reading = False
+            self.transport.pause_reading()
+
+    @staticmethod
+    def _blocked(call: Call | None) -> bool:
+        if call is None or call._complete:
+            return False
+        return call._paused or call._mode == _UNDECIDED
+
+    # Calls, one after the other
+
+    def _pump(self) -> None:
+        """Hand waiting calls to the application until one stays in work."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self.current is None and not self._closing:
+                if not self._queue:
+                    if (failure := self._failure) is not None:
+                        self._write_refusal(failure.status, failure.detail, None)
+                    break
+                call = self.current = self._queue.popleft()
+                self.deadline = _NEVER
+                try:
+                    self.server.application.on_head(call)
+                    if call is self.current:
+                        self._advance(call)
+                except Exception as error:  # noqa: BLE001 -- one bad call must not end the server
+                    self._crash(call, error)
+        finally:
+            self._pumping = False
+        if not self._closing:
+            if self.current is None:
+                self._arm_idle()
+            self.update_reading()
+
+    def choice_made(self, call: Call) -> None:
+        """Take note that the application wants the body."""
+        if not self._pumping:
+            self.server.loop.call_soon(self._advance_safely, call)
+            self.update_reading()
+
+    def _advance_safely(self, call: Call) -> None:
+        if call is not self.current:
+            return
+        try:
+            self._advance(call)
+        except Exception as error:  # noqa: BLE001 -- one bad call must not end the server
+            self._crash(call, error)
+
+    def _advance(self, call: Call) -> None:
+        """Bring the application what has come of the body."""
+        mode = call._mode
+        if not _UNDECIDED < mode < _DELIVERED:
+            return
+        if call._size > call._limit:
+            self.refuse_call(call, 413, f"the body is larger than {call._limit:,} bytes")
+            return
+        complete = call._complete
+        if mode == _COLLECT:
+            if complete:
+                parts, call._parts = call._parts, []
+                call._mode = _DELIVERED
+                self.deadline = _NEVER
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                assert call._on_body is not None  # noqa: S101 -- set by `collect`
+                call._on_body(call, body)
+            return
+        sink = call._sink
+        assert sink is not None  # noqa: S101 -- set by `stream`
+        parts, call._parts = call._parts, []
+        for part in parts:
+            sink.data(part)
+            if call is not self.current:
+                return
+        if complete:
+            call._mode = _DELIVERED
+            self.deadline = _NEVER
+            sink.end()
+
+    def finish_call(self, call: Call, *, keep: bool) -> None:
+        """End a call whose answer is written, and go on to the next."""
+        call._protocol = None
+        self.current = None
+        if not keep:
+            self._close(unread=not call._complete or self._deaf)
+        try:
+            if call.on_done is not None:
+                call.on_done(call)
+        finally:
+            if keep and not self._pumping:
+                if self._queue or self._failure:
+                    # From the loop, so that a caller's pipeline cannot grow our stack.
+                    self.server.loop.call_soon(self._pump)
+                elif self.server.draining:
+                    self._close(unread=False)
+                else:
+                    self._arm_idle()
+
+    def refuse_call(self, call: Call, status: int, detail: str) -> None:
+        """End the call in work with an error of the engine's own, or cut a begun answer."""
+        call.refused = status
+        self.current = None
+        if call.answered:
+            self._cut(call)
+        else:
+            self._write_refusal(status, detail, call)
+        self._tell_gone(call)
+
+    def _tell_gone(self, call: Call) -> None:
+        call._protocol = None
+        if call.on_gone is not None:
+            try:
+                call.on_gone(call)
+            except Exception as error:  # noqa: BLE001
+                self._report(error)
+
+    def _crash(self, call: Call, error: Exception) -> None:
+        self._report(error)
+        if call is self.current:
+            self.refuse_call(call, 500, "the request could not be answered")
+
+    def _report(self, error: Exception) -> None:
+        self.server.loop.call_exception_handler(
+            {"message": "a call failed", "exception": error, "protocol": self}
+        )
+
+    # Ends
+
+    def _write_refusal(self, status: int, detail: str, call: Call | None) -> None:
+        kind, body = self.server.error_body(status, detail, call)
+        lines = write_fields(((b"content-type", kind),))
+        if status == 503:
+            lines = FieldLines(lines + b"retry-after: 1\r\n")
+        head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
+            STATUS_LINES[status],
+            self.server.date,
+            lines,
+            CLOSE,
+            len(body),
+        )
+        self.transport.write(head if call is not None and call.method == "HEAD" else head + body)
+        self._linger()
+
+    def _close(self, *, unread: bool) -> None:
+        if unread:
+            self._linger()
+        else:
+            self._shut()
+
+    def _shut(self) -> None:
+        """Close once all is written; who does not fetch it is cut."""
+        self._end_reading()
+        self.deadline = self.server.clock() + self.server.limits.stalled_seconds
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Let the caller fetch the last answer; closing with bytes unread would destroy it."""
+        self._end_reading()
+        self.deadline = self.server.clock() + self.server.limits.linger_seconds
+        if self.transport.can_write_eof():
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
+        self.update_reading()
+
+    def _end_reading(self) -> None:
+        self._deaf = self._closing = True
+        self._failure = None
+        self._queue.clear()
+        self._receiving = None
+
+    def cut(self, call: Call) -> None:
+        """End a call by closing within its answer."""
+        call._protocol = None
+        self.current = None
+        self._cut(call)
+
+    def _cut(self, call: Call) -> None:
+        if call._ends == _BY_CLOSE:
+            # A plain close would be the mark of completeness; a reset is none.
+            self._end_reading()
+            sock = self.transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        else:
+            self._shut()
+
+    # Deadlines
+
+    def _arm_idle(self) -> None:
+        limits = self.server.limits
+        wait = limits.head_seconds if self._begun else limits.idle_seconds
+        # `now` may be one tick old: never end a wait early.
+        self.deadline = self.server.now + wait + limits.sweep_seconds
+
+    def arm_body(self, call: Call) -> None:
+        """Start a window in which enough of the body must come."""
+        if not call._complete:
+            window = call._idle_seconds or self.server.limits.body_window
+            self._mark = call._size
+            self.deadline = self.server.now + window + self.server.limits.sweep_seconds
+
+    def expire(self, now: float) -> None:
+        """Act on a deadline that has passed."""
+        limits = self.server.limits
+        if self.stall_at <= now:
+            left = self.transport.get_write_buffer_size()
+            if left >= self._stall_mark:
+                self.transport.abort()
+                return
+            self._stall_mark = left
+            self.stall_at = now + limits.stalled_seconds
+        if self.deadline > now:
+            return
+        call = self.current
+        if self._closing:
+            if self.transport.get_write_buffer_size() and not self.transport.is_closing():
+                self.deadline = now + limits.stalled_seconds
+                self.transport.close()
+            else:
+                self.transport.abort()
+        elif call is not None:
+            self._expire_body(call)
+        elif self._begun:
+            self._deaf = True
+            self._write_refusal(408, "the head did not come in time", None)
+        else:
+            self._shut()
+
+    def _expire_body(self, call: Call) -> None:
+        limits = self.server.limits
+        came = call._size - self._mark
+        if call._idle_seconds is not None:
+            enough = came > 0
+        else:
+            enough = came >= limits.body_rate * limits.body_window
+        if call._complete:
+            self.deadline = _NEVER
+        elif enough or not self._reading:
+            self.arm_body(call)
+        else:
+            self._receiving = None
+            self.refuse_call(call, 408, "the body did not come in time")
+
+    def drain(self) -> None:
+        """Close if nothing is in work; what is closes after its answer."""
+        if not self._closing and self.current is None and not self._queue and not self._begun:
+            self._shut()
 
 
 class Server:
     """The connections of one process on one listening socket."""
 
-    @property
-    def now(self) -> float:
-        """Monotonic seconds at the last sweep: cheap, up to `sweep_seconds` old."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        application: Application,
+        limits: ServerLimits,
+        *,
+        error_body: ErrorBody,
+        clock: Callable[[], float],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.application = application
+        self.limits = limits
+        self.error_body = error_body
+        self.clock = clock
+        self.loop = loop
+        self.connections: set[ServerProtocol] = set()
+        self.draining = False
+        self.now = clock()
+        """Monotonic seconds at the last sweep: free to read, up to `sweep_seconds` old."""
+        self.date = b""
+        """The Date line of answers."""
+        self._second = -1
+        self._sweepers: list[Callable[[float], None]] = []
+        self._empty = asyncio.Event()
+        self._listener: asyncio.Server | None = None
+        self._write_date()
+        self._tick: asyncio.TimerHandle | None = loop.call_later(limits.sweep_seconds, self._next)
+
+    def listen(self, listener: asyncio.Server) -> None:
+        """Take over what accepts connections."""
+        self._listener = listener
 
     def on_sweep(self, callback: Callable[[float], None]) -> None:
         """Have `callback(now)` called each tick."""
+        self._sweepers.append(callback)
+
+    def _next(self) -> None:
+        self._tick = self.loop.call_later(self.limits.sweep_seconds, self._next)
+        self.sweep()
 
     def sweep(self) -> None:
         """Look at all deadlines once; the server does so by itself every `sweep_seconds`."""
+        now = self.now = self.clock()
+        self._write_date()
+        late = [c for c in self.connections if c.deadline <= now or c.stall_at <= now]
+        for connection in late:
+            connection.expire(now)
+        for callback in self._sweepers:
+            try:
+                callback(now)
+            except Exception as error:  # noqa: BLE001 -- the next deadline must still be seen
+                self.loop.call_exception_handler({"message": "a sweep failed", "exception": error})
+
+    def _write_date(self) -> None:
+        second = int(self.now)
+        if second != self._second:
+            self._second = second
+            self.date = f"date: {formatdate(usegmt=True)}\r\n".encode("ascii")
+
+    def forget(self, connection: ServerProtocol) -> None:
+        """Drop a connection that is closed."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, close what is idle, let the rest finish, then cut what remains."""
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in tuple(self.connections):
+            connection.drain()
+        if self.connections:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+        for connection in tuple(self.connections):
+            connection.transport.abort()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        # One turn, so that cut connections are told.
+        await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Drain with no patience."""
+        await self.drain(0)
 
 
 async def serve(
@@ -160,9 +1014,30 @@ async def serve(
     application: Application,
     limits: ServerLimits | None = None,
     *,
-    error_body: ErrorBody | None = None,
+    error_body: ErrorBody = problem,
     clock: Callable[[], float] | None = None,
 ) -> Server:
     """Serve on a given listening socket, TCP or unix; the server owns it from here on."""
-    asyncio.get_running_loop()
-    raise NotImplementedError
+    loop = asyncio.get_running_loop()
+    server = Server(
+        application,
+        limits or ServerLimits(),
+        error_body=error_body,
+        clock=clock or loop.time,
+        loop=loop,
+    )
+    sock.setblocking(False)  # noqa: FBT003 -- the socket module's own shape
+    if sock.family == socket.AF_UNIX:
+        options: dict[str, Any] = {}
+        if sys.version_info >= (3, 13) and isinstance(loop, asyncio.SelectorEventLoop):
+            # Other processes may listen on the same inherited socket: never unlink it.
+            options["cleanup_socket"] = False
+        listener = await loop.create_unix_server(
+            lambda: ServerProtocol(server), sock=sock, backlog=_BACKLOG, **options
+        )
+    else:
+        listener = await loop.create_server(
+            lambda: ServerProtocol(server), sock=sock, backlog=_BACKLOG
+        )
+    server.listen(listener)
+    return server
