@@ -1,0 +1,263 @@
+"""What is fixed when a deployment starts, from the stable version's last 24 hours.
+
+Ages, thresholds and metrics must not depend on what the candidate does: else one could look for
+the rule under which it passes. So they are worked out once, stand in the deployment's row, and
+travel in every route revision that it makes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any, Final, Self
+
+from headway.deployments.plan import Judging, Limit, Plan, Send, Until
+from headway.judge.evidence import QUANTILES, Kind, kind_of
+from headway.judge.latency import thresholds
+from headway.judge.limits import Limit as RateLimit
+from headway.judge.question import Judged
+from headway.kernel.canonical import Json
+from headway.kernel.clock import DAY, MINUTE, SECOND
+from headway.routing.route import Ages, Epoch, Guard
+from headway.tracking.measurement import ERRORS, Measurement, Outcome
+from headway.tracking.sketch import Sketch
+
+WINDOW: Final = DAY
+"""How far back the stable version is looked at, ms."""
+LEAST_AGE: Final = 2 * SECOND
+_ENOUGH: Final = 100
+"""From so many values on their quantile is believed."""
+_FEW: Final = 20
+"""From so many on, twice the greatest; with fewer, nothing is known."""
+_SKETCH_ERROR: Final = 1.01
+CANDIDATE: Final = "candidate"
+STABLE: Final = "stable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the stable version did in its last 24 hours."""
+
+    latency: Sketch = field(default_factory=Sketch)
+    requests: int = 0
+    errors: int = 0
+    per_second: float = 0.0
+    """Requests of the whole route."""
+    badness: Mapping[str, float] = field(default_factory=dict)
+    """By name of a score: 1 - its mean."""
+    delays: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By name of a score: how long after the request it came, ms."""
+
+
+def past_of(
+    measurements: Iterable[Measurement], *, version: str, now: int
+) -> tuple[Sketch, int, int, float]:
+    """Return (latency, requests, errors) of a version and the route's requests per second.
+
+    Only answers that say something of a version count: what was refused by us does not.
+    """
+    latency = Sketch()
+    requests = errors = everybody = 0
+    first = now
+    for one in measurements:
+        counted = {
+            outcome: n
+            for outcome, n in one.outcomes.items()
+            if outcome == Outcome.OK or outcome in ERRORS
+        }
+        everybody += sum(counted.values())
+        first = min(first, one.minute)
+        if one.version == version:
+            latency.merge(one.latency)
+            requests += sum(counted.values())
+            errors += sum(n for outcome, n in counted.items() if outcome in ERRORS)
+    seconds = max(now - first, MINUTE) / SECOND
+    return latency, requests, errors, everybody / seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    alpha: float
+    first_gateway: int
+    """The lowest number of a living gateway: sets the gateways' part of the budget."""
+    ages: Mapping[str, Ages]
+    metrics: tuple[Judged, ...] = ()
+    thresholds_ms: Mapping[str, float] = field(default_factory=dict)
+    margin: Mapping[str, float] = field(default_factory=dict)
+    base: Mapping[str, float] = field(default_factory=dict)
+    """By metric: the stable version's rate of bad requests."""
+    per_second: float = 0.0
+    stable: str | None = None
+    """The version that was stable; None: there was none."""
+
+    def document(self) -> dict[str, Json]:
+        return {
+            "alpha": self.alpha,
+            "first_gateway": self.first_gateway,
+            "ages": {metric: [ages.m, ages.l] for metric, ages in self.ages.items()},
+            "metrics": [judged.document() for judged in self.metrics],
+            "thresholds_ms": dict(self.thresholds_ms),
+            "margin": dict(self.margin),
+            "base": dict(self.base),
+            "per_second": self.per_second,
+            "stable": self.stable,
+        }
+
+    @classmethod
+    def read(cls, document: Json) -> Self:
+        """Read what `document` wrote."""
+        if not isinstance(document, Mapping):
+            raise TypeError(document)
+        fields: dict[str, Any] = dict(document)
+        fields["ages"] = {metric: Ages(*pair) for metric, pair in fields["ages"].items()}
+        fields["metrics"] = tuple(Judged.read(row) for row in fields["metrics"])
+        return cls(**fields)
+
+    def epoch(self, deployment: str, *, step: int) -> Epoch:
+        """Return what gateways must know under the shares of a step."""
+        return Epoch(
+            deployment=deployment,
+            step=step,
+            alpha=self.alpha,
+            first_gateway=self.first_gateway,
+            ages=self.ages,
+            thresholds_ms=self.thresholds_ms,
+            margin=self.margin,
+        )
+
+    def with_thresholds(self, found: Mapping[str, float]) -> Self:
+        """Let quantiles join that could not be known before; those that are fixed stay."""
+        known = {**found, **self.thresholds_ms}
+        there = tuple(quantile for quantile in QUANTILES if quantile in known)
+        metrics = tuple(
+            replace(judged, quantiles=there)
+            if kind_of(judged.metric) is Kind.MAGNITUDE
+            else judged
+            for judged in self.metrics
+        )
+        return replace(self, thresholds_ms=known, metrics=metrics)
+
+
+def fix(
+    plan: Plan, past: Past | None, *, stable: str | None, longest: int, first_gateway: int
+) -> Facts:
+    """Return the facts. `longest`: the greatest `timeouts.total` of both arms' versions, ms.
+
+    Without a stable version nothing is compared, and `never` limits watch alone.
+    """
+    judging = plan.judging
+    past = past or Past()
+    found = thresholds_of(past.latency, judging) if stable else {}
+    m = age(past.latency, most=longest)
+    if found:  # what has not ended when it is slow is slow: later than that nobody need wait
+        slowest = max(found.values()) * (1 + judging.worse["latency"])
+        m = min(longest, max(m, ceil(slowest)))
+    ages = {"errors": Ages(m, longest), "score.*": Ages(judging.matures, judging.matures)}
+    for name, delays in past.delays.items():
+        of = age(delays, most=judging.matures, part=0.99)
+        ages[f"score.{name}"] = Ages(of, judging.matures)
+    base = {f"score.{name}": badness for name, badness in past.badness.items()}
+    if past.requests:
+        base["errors"] = past.errors / past.requests
+    metrics = judged_metrics(plan, past.badness, tuple(found)) if stable else ()
+    return Facts(
+        alpha=judging.alpha,
+        first_gateway=first_gateway,
+        ages=ages,
+        metrics=metrics,
+        thresholds_ms=found,
+        margin={judged.metric: judged.margin for judged in metrics},
+        base=base,
+        per_second=past.per_second,
+        stable=stable,
+    )
+
+
+def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999) -> int:
+    """Return M: by this age (ms) that part of what there was had come; at least 2 s.
+
+    From 20 to 99 values: twice the greatest. Fewer: `most`, since nothing is known.
+    """
+    n = values.n if isinstance(values, Sketch) else len(values)
+    if n < _FEW:
+        return most
+    place = n - 1 if n < _ENOUGH else max(ceil(part * n) - 1, 0)
+    reached = (
+        values.at(place) * _SKETCH_ERROR if isinstance(values, Sketch) else sorted(values)[place]
+    )
+    wanted = reached if n >= _ENOUGH else 2 * reached
+    return min(most, max(LEAST_AGE, ceil(wanted)))
+
+
+def thresholds_of(latency: Sketch, judging: Judging) -> dict[str, float]:
+    """Return `p50` .. `p99` of the stable version, ms, as far as they can be known."""
+    if "latency" not in judging.worse:
+        return {}
+    return {found.quantile: round(found.stable, 3) for found in thresholds(latency)}
+
+
+def judged_metrics(
+    plan: Plan, scores: Iterable[str], quantiles: tuple[str, ...]
+) -> tuple[Judged, ...]:
+    """Return what is judged: `score.*` stands for the scores that the stable version has."""
+    worse, weights = plan.judging.worse, plan.judging.weights
+    named = {f"score.{name}" for name in scores} if "score.*" in worse else set()
+    named |= {
+        metric
+        for step in plan.steps
+        if isinstance(step, Send) and isinstance(step.until, Until)
+        for metric in step.until.metrics
+    }
+    names = [*worse, *sorted(named - set(worse))]
+    return tuple(
+        Judged(
+            metric=metric,
+            margin=worse[_rule(metric, worse)],
+            weight=weights.get(_rule(metric, worse), 1.0),
+            quantiles=quantiles,
+        )
+        for metric in names
+        if metric != "score.*"
+    )
+
+
+def _rule(metric: str, worse: Mapping[str, float]) -> str:
+    return metric if metric in worse else "score.*"
+
+
+def proven(until: Until, metrics: Sequence[Judged]) -> tuple[str, ...]:
+    """Return the metrics that a proof is about; none: all of them."""
+    names = [
+        name
+        for metric in until.metrics
+        for name in (
+            [judged.metric for judged in metrics if kind_of(judged.metric) is Kind.SCORE]
+            if metric == "score.*"
+            else [metric]
+        )
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def guards_of(never: Iterable[Limit]) -> tuple[Guard, ...]:
+    """Return the limits as gateways must know them: they act by themselves."""
+    return tuple(
+        Guard(
+            arm=CANDIDATE,
+            metric=limit.metric,
+            above=limit.above,
+            slower_than_ms=limit.slower_than_ms,
+        )
+        for limit in never
+    )
+
+
+def rate_limits(judging: Judging) -> tuple[RateLimit, ...]:
+    """Return the limits that are judged here as well: those on events that are counted here.
+
+    What is slower than a limit on latency is known to the gateways alone.
+    """
+    return tuple(
+        RateLimit(limit.metric, limit.above, judging.worse.get(limit.metric, 0.0))
+        for limit in judging.never
+        if limit.slower_than_ms is None
+    )
