@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 from flask import Flask, Response, g
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException
 
 from headway.kernel import errors
 from headway.kernel.canonical import Json
@@ -102,7 +102,10 @@ def ours(error: errors.HeadwayError) -> Response:
     kind = kind_of(error)
     if kind is KINDS[Exception]:
         return _unforeseen(error)
-    faults = error.faults if isinstance(error, errors.Invalid) else ()
+    faults: Sequence[Fault] = ()
+    if isinstance(error, errors.Invalid):
+        faults = [Fault(_PARAMETERS.get(f.pointer, f.pointer), f.detail) for f in error.faults]
+        error = errors.Invalid(faults)
     in_the_way = error.stands_in_the_way if isinstance(error, errors.Conflict) else None
     answer = problem(kind, str(error), faults=faults, stands_in_the_way=in_the_way)
     if (seconds := getattr(error, "retry_after", None)) is not None:
@@ -121,9 +124,13 @@ def _of_the_framework(error: HTTPException) -> Response:
         return _unforeseen(error)
     kind = FRAMEWORK.get(code) or Kind(HTTPStatus(code), "unreadable", HTTPStatus(code).phrase)
     answer = problem(kind, _DETAILS.get(code) or error.description or kind.title)
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    for name, value in error.get_headers():
+        if name in _KEPT_FIELDS:
+            answer.headers[name] = value
     return answer
+
+
+_KEPT_FIELDS: Final = frozenset({"Allow", "Content-Range", "Retry-After"})
 
 
 _DETAILS: Final = {
@@ -167,6 +174,10 @@ def problem(
         "request_id": request_id(),
     }
     return Response(dumps(body), int(kind.status), content_type=CONTENT_TYPE)
+
+
+_PARAMETERS: Final = {"/cursor": "?after"}
+"""What the domain calls otherwise than the API."""
 
 
 def request_id() -> str:

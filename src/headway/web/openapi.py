@@ -1,10 +1,11 @@
 """The OpenAPI 3.1 document, written from the very declarations that check the requests."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from flask import Flask
 from pydantic.json_schema import models_json_schema
@@ -29,6 +30,14 @@ _REF: Final = "#/components/schemas/{model}"
 
 def document(app: Flask) -> Document:
     """Return the whole document of an application."""
+    # pydantic calls Page[ModelShown] "Page_ModelShown_"; people read these names.
+    return cast("Document", json.loads(_PAGE.sub(r"\1Page", json.dumps(_document(app)))))
+
+
+_PAGE: Final = re.compile(r"\bPage_(\w+?)_(?=\")")
+
+
+def _document(app: Flask) -> Document:
     found = list(operations(app))
     refs, definitions = models_json_schema(
         [*_models(op.declaration for _, _, _, op in found), (Problem, "serialization")],

@@ -330,7 +330,7 @@ def if_match() -> int | None:
     if found := _ETAG.match(value.strip()):
         return int(found[1])
     raise Invalid.at(
-        "", f'If-Match: {value[:64]!r} is no ETag of ours: send it as it came, as in "12"'
+        "If-Match", f'{value[:64]!r} is no ETag of ours: send it as it came, as in "12"'
     )
 
 
@@ -416,9 +416,9 @@ def _wishes(declared: Declaration) -> _Wishes:
     dry_run = _flag(query.pop("dry_run", ["false"])) if changes else False
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.match(key):
-        raise Invalid.at("", "Idempotency-Key: 1 to 255 printable ASCII characters")
+        raise Invalid.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     if key is not None and not declared.repeatable and request.method == "POST":
-        raise Invalid.at("", "Idempotency-Key: this operation keeps no answers, and takes none")
+        raise Invalid.at("Idempotency-Key", "this operation keeps no answers, and takes none")
     return _Wishes(dry_run, key if declared.repeatable and not dry_run else None, query)
 
 
@@ -445,7 +445,7 @@ def _kept(scope: Scope, digest: str) -> Response | None:
     if kept is None or kept.created_at < services().clock() - KEPT:
         return None
     if kept.digest != digest:
-        raise Invalid.at("", "this Idempotency-Key was used with another body: take a new one")
+        raise Invalid.at("Idempotency-Key", "was used with another body: take a new one")
     response = Response(kept.body, kept.status, dict(kept.headers))
     if kept.body:
         response.content_type = JSON

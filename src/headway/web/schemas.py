@@ -136,10 +136,6 @@ class Page(Shown, Generic[T]):
     items: list[T]
     next: str | None
 
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        return f"{params[0].__name__}Page"
-
 
 def cut(
     rows: Sequence[R], limit: int, cursor: Callable[[R], object]
@@ -152,7 +148,7 @@ def cut(
 
 
 class ProblemFault(Shown):
-    """One wrong value: JSON Pointer into the body, or `?name` for a parameter of the query."""
+    """One wrong value: JSON Pointer into the body, `?name` in the query, or a head field."""
 
     pointer: str
     detail: str

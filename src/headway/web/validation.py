@@ -85,7 +85,8 @@ def _said(detail: ErrorDetails, model: type[BaseModel]) -> str:
         if isinstance(met, str):
             return unknown_word(met[:64], words, what="word")
         return f"must be one of {', '.join(words)}"
-    return detail["msg"][:1].lower() + detail["msg"][1:]
+    said = detail["msg"].removeprefix("Input ")
+    return said[:1].lower() + said[1:]
 
 
 def _expected(detail: ErrorDetails) -> list[str]:

@@ -111,7 +111,7 @@ def _expected() -> Digest | None:
                     return Digest(base64.b64decode(found[1], validate=True).hex())
                 except binascii.Error:
                     break
-        raise Invalid.at("", f"{field}: write sha-256 and the digest in base64, as in sha-256=:…:")
+        raise Invalid.at(field, "write sha-256 and the digest in base64, as in sha-256=:…:")
     return None
 
 

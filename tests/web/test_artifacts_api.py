@@ -1,0 +1,122 @@
+"""Artifacts, as a user's script meets them."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from tests.web.world import Api, MakeApi, World
+
+DATA = b"0123456789" * 100
+HEX = hashlib.sha256(DATA).hexdigest()
+CONTENT_DIGEST = "sha-256=:" + base64.b64encode(bytes.fromhex(HEX)).decode() + ":"
+PATH = f"/artifacts/sha256:{HEX}"
+
+
+@pytest.fixture
+def stored(admin: Api) -> Api:
+    admin.done("POST", "/artifacts", data=DATA)
+    return admin
+
+
+def test_the_same_bytes_again_are_the_same_artifact(admin: Api) -> None:
+    first, second = (admin("POST", "/artifacts", data=DATA) for _ in range(2))
+
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.get_json() == second.get_json()
+    assert first.get_json()["digest"] == f"sha256:{HEX}"
+    assert first.get_json()["size"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "status"),
+    [
+        ("Content-Digest", CONTENT_DIGEST, 201),
+        ("Content-Digest", f"sha-512=:AAAA:, {CONTENT_DIGEST}", 201),
+        ("Digest", CONTENT_DIGEST.replace(":", ""), 201),
+        ("Content-Digest", "sha-256=:" + "A" * 43 + "=:", 422),
+        ("Content-Digest", "sha-512=:AAAA:", 422),
+        ("Content-Digest", "md5", 422),
+    ],
+)
+def test_what_the_sender_says_of_the_bytes_is_checked(
+    admin: Api, field: str, value: str, status: int
+) -> None:
+    assert admin("POST", "/artifacts", data=DATA, headers={field: value}).status_code == status
+    assert admin("GET", PATH).status_code == (200 if status == 201 else 404)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "told"),
+    [
+        (None, 200, DATA, None),
+        ("bytes=0-9", 206, b"0123456789", "bytes 0-9/1000"),
+        ("bytes=990-", 206, b"0123456789", "bytes 990-999/1000"),
+        ("bytes=-5", 206, b"56789", "bytes 995-999/1000"),
+        ("bytes=0-1,4-5", 200, DATA, None),
+        ("lines=1-2", 200, DATA, None),
+        ("bytes=1000-", 416, None, "bytes */1000"),
+    ],
+)
+def test_a_part_of_a_file_can_be_asked_for(
+    stored: Api, asked: str | None, status: int, body: bytes | None, told: str | None
+) -> None:
+    answer = stored("GET", PATH, headers={"Range": asked} if asked else {})
+
+    assert answer.status_code == status
+    assert answer.headers.get("Content-Range") == told
+    if body is not None:
+        assert answer.get_data() == body
+        assert answer.headers["Content-Length"] == str(len(body))
+
+
+def test_a_part_of_another_file_is_never_given(stored: Api) -> None:
+    head = {"Range": "bytes=0-9", "If-Range": '"sha256:other"'}
+    assert stored("GET", PATH, headers=head).status_code == 200
+
+
+def test_head_tells_the_size_without_the_bytes(stored: Api) -> None:
+    answer = stored("HEAD", PATH)
+    assert (answer.status_code, answer.headers["Content-Length"]) == (200, "1000")
+    assert answer.get_data() == b""
+
+
+def test_an_upload_beyond_the_limit_is_refused(admin: Api) -> None:
+    assert admin("POST", "/artifacts", data=b"x" * ((1 << 20) + 1)).status_code == 413
+
+
+def test_an_upload_of_unknown_length_is_cut_at_the_limit(app: Flask, world: World) -> None:
+    body = io.BytesIO(b"x" * (3 << 20))
+    environment = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/api/v1/artifacts",
+        "SERVER_NAME": "control",
+        "SERVER_PORT": "80",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "HTTP_AUTHORIZATION": f"Bearer {world.key('deployer')}",
+    }
+    status: list[str] = []
+
+    def start(said: str, *_: object) -> Callable[[bytes], object]:
+        status.append(said)
+        return status.append  # type: ignore[return-value]  # nobody writes to it
+
+    list(app.wsgi_app(environment, start))
+
+    assert status[0].startswith("413")
+    assert body.tell() < 2 << 20
+
+
+def test_files_that_run_code_are_refused(admin: Api) -> None:
+    assert admin("POST", "/artifacts", data=b"\x80\x04\x95\x00\x00").status_code == 415
+    assert admin("POST", "/artifacts", data=b"").status_code == 422
+
+
+def test_who_may_only_look_uploads_nothing(api: MakeApi) -> None:
+    assert api("viewer")("POST", "/artifacts", data=DATA).status_code == 403
+    assert api("caller")("GET", PATH).status_code == 403
