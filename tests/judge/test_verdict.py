@@ -71,6 +71,15 @@ def test_what_speaks_against_nobody_stays_undecided(evidence: Evidence) -> None:
     assert judge(evidence, asked()).finding is Finding.UNDECIDED
 
 
+def test_worse_takes_evidence_of_125_at_one_per_cent() -> None:
+    short = judge(seen(tally(1_000, candidate_errors=10, stable_errors=20)), asked())
+    enough = judge(seen(tally(1_000, candidate_errors=9, stable_errors=15)), asked())
+
+    assert (round(short.e), short.finding) == (100, Finding.UNDECIDED)
+    assert (round(enough.e), enough.finding) == (134, Finding.WORSE)
+    assert enough.log_needed == pytest.approx(log(125))
+
+
 def test_all_metrics_share_one_promise_so_that_each_alone_needs_more() -> None:
     evidence = seen(tally(1_000, candidate_errors=9, stable_errors=15))
     alone = judge(evidence, asked(ERRORS))
