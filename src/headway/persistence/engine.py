@@ -200,7 +200,7 @@ def _open_sqlite(url: sa.URL, *, pool_size: int, busy_timeout: int) -> Database:
 
 def _open_postgresql(url: sa.URL, *, pool_size: int, application: str) -> Database:
     url = url.set(drivername="postgresql+psycopg")
-    options = " ".join(filter(None, [_option(url.query.get("options")), _POSTGRESQL]))
+    options = " ".join(filter(None, [_POSTGRESQL, _option(url.query.get("options"))]))
     url = url.difference_update_query(["options"])
     engine = sa.create_engine(
         url,

@@ -228,6 +228,12 @@ def _there(row: V | None, what: str) -> V:
     return row
 
 
+def _stored(value: Json) -> Json:
+    """Return a JSON value as it comes back from a database: tuples are lists, all is new."""
+    found: Json = json.loads(json.dumps(value, default=dict))
+    return found
+
+
 def _same(name: str | None, other: str | None) -> bool:
     """Say whether a filter lets a name through; None lets every name through."""
     return name is None or (other is not None and _fold(name) == _fold(other))
@@ -746,7 +752,8 @@ class MemoryDeployments(_Repository):
             self._t.active.put(route, one.id)
         elif holder == one.id:
             self._t.active.put(route, None)
-        self._t.deployments.put(one.id, leased)
+        kept = replace(one, facts=_stored(one.facts), progress=_stored(one.progress))
+        self._t.deployments.put(one.id, replace(leased, deployment=kept))
 
 
 def _claim(one: Deployment) -> tuple[int, int, str]:
@@ -757,7 +764,7 @@ class MemoryIntents(_Repository):
     def add(self, intent: Intent) -> None:
         if not MemoryDeployments(self._t).wake(intent.deployment):
             raise NotFound(f"there is no deployment {intent.deployment!r}")
-        added = replace(intent, id=self._t.store.number("intents"))
+        added = replace(intent, id=self._t.store.number("intents"), detail=_stored(intent.detail))
         self._t.intents.put(added.id, (added, False))
 
     def waiting(self, deployment_id: str) -> Sequence[Intent]:
@@ -812,10 +819,11 @@ class MemoryVetoes(_Repository):
 class MemoryOutbox(_Repository):
     def add(self, event: Event, *messages: Message) -> None:
         seq = self._t.store.number("events")
-        self._t.events.put(seq, replace(event, seq=seq))
+        self._t.events.put(seq, replace(event, seq=seq, detail=_stored(event.detail)))
         for message in messages:
             if self._t.messages.get(message.key) is None:
-                self._t.messages.put(message.key, _Queued(message, self._t.clock()))
+                kept = replace(message, payload=_stored(message.payload))
+                self._t.messages.put(message.key, _Queued(kept, self._t.clock()))
 
     def history(
         self,
@@ -872,7 +880,7 @@ class MemoryOutbox(_Repository):
         if queued is None:
             raise Conflict(f"the lease of the message {key} was lost")
         now = self._t.clock()
-        message = replace(queued.message, answer=answer, answered_at=now, lease_owner="")
+        message = replace(queued.message, answer=_stored(answer), answered_at=now, lease_owner="")
         self._t.messages.put(key, replace(queued, message=message, lease_until=0))
         self._wake(message)
 
@@ -929,7 +937,8 @@ class MemoryGateways(_Repository):
         )
         self._t.gateways.put(batch.boot, _Start(row, start.dropped + batch.dropped))
         for veto in batch.vetoes:
-            self._t.vetoes.put(self._t.store.number("vetoes"), veto)
+            kept = replace(veto, detail=_stored(veto.detail))
+            self._t.vetoes.put(self._t.store.number("vetoes"), kept)
             MemoryDeployments(self._t).wake(veto.deployment)
         for key_id, minute in batch.key_uses.items():
             MemoryKeys(self._t).used(key_id, minute)

@@ -1,0 +1,125 @@
+"""API keys and the dashboard's sessions."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from headway.auth.key import Key
+from headway.auth.policy import ANY, Kind
+from headway.auth.role import Role
+from headway.auth.session import Session
+from headway.kernel.errors import Conflict, NotFound
+from headway.persistence.engine import Transaction
+from headway.persistence.statements import insert_new
+from headway.persistence.tables import keys, sessions
+
+_USED: Final = (
+    sa.update(keys)
+    .where(
+        keys.c.id == sa.bindparam("used_id"),
+        sa.or_(keys.c.last_used.is_(None), keys.c.last_used < sa.bindparam("minute")),
+    )
+    .values(last_used=sa.bindparam("minute"))
+)
+
+
+class SqlKeys:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, key: Key) -> Key:
+        added = replace(key, revision=1)
+        row = asdict(added) | {"role": str(key.role), "kind": str(key.kind)}
+        if self._transaction.run(insert_new(self._transaction.dialect, keys), row) != 1:
+            raise Conflict(f"there is a key {key.id} already")
+        self._transaction.changes_view()
+        return added
+
+    def get(self, key_id: str) -> Key:
+        row = self._transaction.row(sa.select(keys).where(keys.c.id == key_id))
+        if row is None:
+            raise NotFound(f"there is no key {key_id!r}")
+        return _key(row)
+
+    def by_digest(self, digest: str) -> Key | None:
+        row = self._transaction.row(sa.select(keys).where(keys.c.digest == digest))
+        return None if row is None else _key(row)
+
+    def save(self, key: Key) -> Key:
+        as_read = (keys.c.id == key.id, keys.c.revision == key.revision)
+        values = {"revoked_at": key.revoked_at, "revision": key.revision + 1}
+        if self._transaction.run(sa.update(keys).where(*as_read).values(values)) != 1:
+            self.get(key.id)
+            raise Conflict(f"somebody else changed the key {key.id}; look again")
+        self._transaction.changes_view()
+        return self.get(key.id)
+
+    def list(self, *, limit: int, after: str | None = None) -> Sequence[Key]:
+        place = sa.tuple_(keys.c.created_at, keys.c.id)
+        query = sa.select(keys).order_by(keys.c.created_at.desc(), keys.c.id.desc())
+        if after is not None:
+            last = self.get(after)
+            query = query.where(place < sa.tuple_(sa.literal(last.created_at), sa.literal(after)))
+        return [_key(row) for row in self._transaction.rows(query.limit(limit))]
+
+    def all(self) -> Sequence[Key]:
+        query = sa.select(keys).where(keys.c.revoked_at.is_(None)).order_by(keys.c.id)
+        return [_key(row) for row in self._transaction.rows(query)]
+
+    def has_admin(self, now: int) -> bool:
+        query = sa.select(keys).where(keys.c.role == Role.ADMIN, keys.c.revoked_at.is_(None))
+        admins = map(_key, self._transaction.rows(query))
+        return any(key.models == ANY and key.works_at(now) for key in admins)
+
+    def used(self, key_id: str, minute: int) -> None:
+        self._transaction.run(_USED, {"used_id": key_id, "minute": minute})
+
+    def all_used(self, uses: Sequence[tuple[str, int]]) -> None:
+        """Note several uses at once, as `used` does; sorted, so that two writers cannot block."""
+        if uses:
+            rows = [{"used_id": key_id, "minute": minute} for key_id, minute in sorted(uses)]
+            self._transaction.run(_USED, rows)
+
+
+def _key(row: sa.Row[Any]) -> Key:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    values |= {
+        "role": Role(row.role),
+        "kind": Kind(row.kind),
+        "models": tuple(row.models),
+        "environments": tuple(row.environments),
+    }
+    return Key(**values)
+
+
+class SqlSessions:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, session: Session) -> None:
+        self._transaction.run(sa.insert(sessions).values(asdict(session)))
+
+    def find(self, digest: str) -> Session | None:
+        row = self._transaction.row(sa.select(sessions).where(sessions.c.digest == digest))
+        return None if row is None else Session(**row._mapping)  # noqa: SLF001 - public, see above
+
+    def seen(self, digest: str, at: int) -> None:
+        one = (sessions.c.digest == digest, sessions.c.seen_at < at)
+        self._transaction.run(sa.update(sessions).where(*one).values(seen_at=at))
+
+    def revoke(self, digest: str, at: int) -> None:
+        self._revoke(sessions.c.digest == digest, at)
+
+    def revoke_of(self, key_id: str, at: int) -> None:
+        """End every session of a key."""
+        self._revoke(sessions.c.key_id == key_id, at)
+
+    def prune(self, *, before: int, limit: int) -> int:
+        old = sa.select(sessions.c.digest).where(sessions.c.created_at < before).limit(limit)
+        return self._transaction.run(sa.delete(sessions).where(sessions.c.digest.in_(old)))
+
+    def _revoke(self, which: sa.ColumnElement[bool], at: int) -> None:
+        still_open = sessions.c.revoked_at.is_(None)
+        self._transaction.run(sa.update(sessions).where(which, still_open).values(revoked_at=at))

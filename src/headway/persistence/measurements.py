@@ -1,0 +1,147 @@
+"""Sums per minute: appended by each flush, merged when the minute is over; totals since ever."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from headway.kernel.errors import Conflict
+from headway.persistence.engine import Transaction
+from headway.persistence.evidence import sweep_units
+from headway.persistence.statements import add_up
+from headway.persistence.tables import measurements, route_key, totals
+from headway.tracking.measurement import Measurement
+from headway.tracking.sketch import Sketch
+
+_GROUP: Final = (
+    measurements.c.route,
+    measurements.c.minute,
+    measurements.c.version,
+    measurements.c.arm,
+)
+_SUMS: Final = ("outcomes", "latency", "first", "tokens", "served_by")
+
+
+class SqlMeasurements:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def append(self, found: Sequence[Measurement]) -> None:
+        """Append what one flush brings, and add it to the totals."""
+        if not found:
+            return
+        self._transaction.run(sa.insert(measurements), [_row(one) for one in found])
+        sums: Counter[tuple[str, ...]] = Counter()
+        for one in found:
+            for kind, parts in (("outcome", one.outcomes), ("token", one.tokens)):
+                for name, n in parts.items():
+                    sums[one.model, one.environment, one.version, kind, str(name)] += n
+        rows = [
+            dict(zip(("model", "environment", "version", "kind", "name"), key, strict=True), n=n)
+            for key, n in sorted(sums.items())
+        ]
+        if rows:
+            self._transaction.run(add_up(self._transaction.dialect, totals), rows)
+
+    def read(
+        self,
+        *,
+        model: str,
+        environment: str,
+        since: int,
+        until: int,
+        version: str | None = None,
+    ) -> Sequence[Measurement]:
+        query = (
+            sa.select(measurements)
+            .where(
+                measurements.c.route == route_key(model, environment),
+                measurements.c.minute >= since,
+                measurements.c.minute < until,
+            )
+            .order_by(*_GROUP, measurements.c.id)
+        )
+        if version is not None:
+            query = query.where(measurements.c.version == version)
+        groups: dict[tuple[Any, ...], list[sa.Row[Any]]] = {}
+        for row in self._transaction.rows(query):
+            groups.setdefault((row.minute, row.version, row.arm), []).append(row)
+        return [_measurement(rows) for rows in groups.values()]
+
+    def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
+        found: dict[tuple[str, str, str], dict[str, dict[str, int]]] = {}
+        query = sa.select(totals).order_by(*totals.primary_key.columns)
+        for row in self._transaction.rows(query):
+            key = (row.model, row.environment, row.version)
+            sums = found.setdefault(key, {"outcome": {}, "token": {}})
+            sums[row.kind][row.name] = row.n
+        return [(*key, sums["outcome"], sums["token"]) for key, sums in found.items()]
+
+    def merge(self, *, before: int, limit: int) -> int:
+        sweep_units(self._transaction)
+        waiting = (measurements.c.merged == sa.false(), measurements.c.minute < before)
+        query = sa.select(*_GROUP).where(*waiting).distinct().order_by(*_GROUP).limit(limit)
+        groups = self._transaction.rows(query)
+        for group in groups:
+            self._merge(group)
+        return len(groups)
+
+    def prune(self, *, before: int, limit: int) -> int:
+        old = sa.select(measurements.c.id).where(measurements.c.minute < before).limit(limit)
+        return self._transaction.run(sa.delete(measurements).where(measurements.c.id.in_(old)))
+
+    def _merge(self, group: sa.Row[Any]) -> None:
+        mine = [column == value for column, value in zip(_GROUP, group, strict=True)]
+        rows = self._transaction.rows(
+            sa.select(measurements).where(*mine).order_by(measurements.c.id)
+        )
+        ids = [row.id for row in rows]
+        gone = self._transaction.run(sa.delete(measurements).where(measurements.c.id.in_(ids)))
+        if gone != len(ids):
+            raise Conflict("somebody else merges the same minutes; look again")
+        merged = dict(rows[0]._mapping) | _sum(rows) | {"merged": True}  # noqa: SLF001 - SQLAlchemy's public name for it
+        self._transaction.run(sa.insert(measurements).values(merged))
+
+
+def _row(one: Measurement) -> dict[str, Any]:
+    return {
+        "route": route_key(one.model, one.environment),
+        "model": one.model,
+        "environment": one.environment,
+        "version": one.version,
+        "arm": one.arm,
+        "minute": one.minute,
+        "outcomes": {str(name): n for name, n in one.outcomes.items()},
+        "latency": one.latency.document(),
+        "first": one.first.document(),
+        "tokens": one.tokens,
+        "served_by": one.served_by,
+        "merged": False,
+    }
+
+
+def _measurement(rows: Sequence[sa.Row[Any]]) -> Measurement:
+    first = rows[0]
+    sums = _sum(rows)
+    return Measurement(
+        model=first.model,
+        environment=first.environment,
+        version=first.version,
+        arm=first.arm,
+        minute=first.minute,
+        outcomes=sums["outcomes"],
+        latency=Sketch.read(sums["latency"]),
+        first=Sketch.read(sums["first"]),
+        tokens=sums["tokens"],
+        served_by=sums["served_by"],
+    )
+
+
+def _sum(rows: Iterable[sa.Row[Any]]) -> dict[str, dict[str, int]]:
+    """Add up the sums of several rows; sketches add up by bucket."""
+    found: dict[str, Counter[str]] = {name: Counter() for name in _SUMS}
+    for row in rows:
+        for name, sums in found.items():
+            sums.update(row._mapping[name])  # noqa: SLF001 - SQLAlchemy's public name for it
+    return {name: dict(sums) for name, sums in found.items()}

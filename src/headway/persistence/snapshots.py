@@ -1,0 +1,60 @@
+"""Snapshots: names for revisions of routes that may be gone back to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from headway.kernel.errors import Conflict, NotFound
+from headway.persistence.engine import Transaction, values_of
+from headway.persistence.statements import insert_new
+from headway.persistence.tables import route_key, route_revisions, routes, snapshots
+from headway.snapshots.snapshot import Snapshot
+
+_FIELDS = [name for name in snapshots.c.keys() if name != "route"]  # noqa: SIM118 - columns are no dict
+
+
+class SqlSnapshots:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, snapshot: Snapshot) -> None:
+        row = asdict(snapshot) | {"route": route_key(snapshot.model, snapshot.environment)}
+        if self._transaction.run(insert_new(self._transaction.dialect, snapshots), row) != 1:
+            raise Conflict(f"there is a snapshot {snapshot.id} already")
+
+    def get(self, snapshot_id: str) -> Snapshot:
+        row = self._transaction.row(sa.select(snapshots).where(snapshots.c.id == snapshot_id))
+        if row is None:
+            raise NotFound(f"there is no snapshot {snapshot_id!r}")
+        return Snapshot(**values_of(row, _FIELDS))
+
+    def of(
+        self, model: str, environment: str, *, before: str | None, limit: int
+    ) -> Sequence[Snapshot]:
+        query = sa.select(snapshots).where(snapshots.c.route == route_key(model, environment))
+        if before is not None:
+            query = query.where(snapshots.c.id < before)
+        rows = self._transaction.rows(query.order_by(snapshots.c.id.desc()).limit(limit))
+        return [Snapshot(**values_of(row, _FIELDS)) for row in rows]
+
+    def pinned_versions(self, *, since: int) -> Sequence[tuple[str, str]]:
+        found = sa.select(route_revisions.c.model, route_revisions.c.declared)
+        kept = found.join(
+            snapshots,
+            sa.and_(
+                snapshots.c.route == route_revisions.c.route,
+                snapshots.c.revision == route_revisions.c.revision,
+            ),
+        ).where(snapshots.c.created_at >= since)
+        current = found.join(routes, routes.c.revision_id == route_revisions.c.id)
+        rows = self._transaction.rows(sa.union(kept, current))
+        return sorted(
+            {
+                (row.model, arm["version"])
+                for row in rows
+                for rule in json.loads(row.declared)["rules"]
+                for arm in rule["arms"]
+            }
+        )

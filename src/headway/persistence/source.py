@@ -1,0 +1,114 @@
+"""What gateways read: a number that says whether anything changed, a document that says all."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from headway.kernel.canonical import Json
+from headway.persistence.engine import Transaction
+from headway.persistence.tables import aliases, keys, models, route_revisions, routes, versions
+from headway.registry.model import State
+from headway.registry.version import SemVer
+
+_GONE: Final = (State.RETIRED, State.YANKED)
+
+
+class SqlSource:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def generation(self) -> int:
+        return self._transaction.generation()
+
+    def document(self) -> Mapping[str, Json]:
+        # The number first: what is read after it may be newer, and then it is read once more.
+        generation, now = self.generation(), self._transaction.now()
+        current = sa.select(route_revisions, routes.c.model.label("folded")).join(
+            routes, routes.c.revision_id == route_revisions.c.id
+        )
+        found = [
+            (row, json.loads(row.declared))
+            for row in self._transaction.rows(current.order_by(routes.c.route))
+        ]
+        on_arms = {
+            (row.folded, SemVer.parse(arm["version"]))
+            for row, declared in found
+            for rule in declared["rules"]
+            for arm in rule["arms"]
+        }
+        return {
+            "generation": generation,
+            "at": now,
+            "keys": self._keys(now),
+            "routes": [_route(row, declared) for row, declared in found],
+            "versions": self._versions(on_arms),
+            "aliases": self._aliases(),
+        }
+
+    def _keys(self, now: int) -> list[Json]:
+        still_good = sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+        query = sa.select(keys).where(keys.c.revoked_at.is_(None), still_good).order_by(keys.c.id)
+        return [
+            {
+                "digest": row.digest,
+                "id": row.id,
+                "name": row.name,
+                "role": row.role,
+                "models": row.models,
+                "environments": row.environments,
+                "expires_at": row.expires_at,
+            }
+            for row in self._transaction.rows(query)
+        ]
+
+    def _versions(self, on_arms: set[tuple[str, SemVer]]) -> list[Json]:
+        query = (
+            sa.select(
+                models.c.name.label("model"),
+                models.c.folded,
+                versions.c.number,
+                versions.c.digest,
+                versions.c.state,
+                versions.c.target,
+            )
+            .join(versions, versions.c.model_id == models.c.id)
+            .where(models.c.folded.in_(sa.select(routes.c.model)))
+            .order_by(versions.c.id)
+        )
+        return [
+            {
+                "model": row.model,
+                "version": row.number,
+                "digest": row.digest,
+                "state": row.state,
+                "target": row.target,
+            }
+            for row in self._transaction.rows(query)
+            if row.state not in _GONE or (row.folded, SemVer.parse(row.number)) in on_arms
+        ]
+
+    def _aliases(self) -> list[Json]:
+        query = (
+            sa.select(models.c.name.label("model"), aliases.c.name, aliases.c.version)
+            .join(aliases, aliases.c.model_id == models.c.id)
+            .where(models.c.folded.in_(sa.select(routes.c.model)), aliases.c.version.is_not(None))
+            .order_by(models.c.folded, aliases.c.folded)
+        )
+        return [
+            {"model": row.model, "alias": row.name, "version": row.version}
+            for row in self._transaction.rows(query)
+        ]
+
+
+def _route(row: sa.Row[Any], declared: Mapping[str, Json]) -> Json:
+    return {
+        "id": row.id,
+        "model": row.model,
+        "environment": row.environment,
+        "revision": row.revision,
+        "declared": declared,
+        "epoch": row.epoch,
+        "guards": row.guards,
+    }

@@ -1,0 +1,203 @@
+"""Versions: added once, their content refused to every change by a trigger."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from headway.kernel.errors import Conflict, NotFound
+from headway.persistence.engine import Transaction
+from headway.persistence.pages import begin_after, turn_to, write_cursor
+from headway.persistence.statements import has_tag, insert_new
+from headway.persistence.tables import artifacts, fold, models, versions
+from headway.registry.model import State, Version
+from headway.registry.ports import Page, VersionQuery
+from headway.registry.signature import Signature
+from headway.registry.target import LocalTarget, target_from_document
+from headway.registry.version import SemVer
+
+_SELECT: Final = sa.select(versions, models.c.name.label("model")).join(
+    models, models.c.id == versions.c.model_id
+)
+_ORDERS: Final = {
+    "precedence": (versions.c.precedence,),
+    "created": (versions.c.created_at, versions.c.id),
+}
+
+
+class SqlVersions:
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, version: Version) -> Version:
+        query = sa.select(models.c.id, models.c.name).where(models.c.folded == fold(version.model))
+        model = self._transaction.row(query)
+        if model is None:
+            raise NotFound(f"there is no model {version.model!r}")
+        target = version.target
+        artifact = target.artifact if isinstance(target, LocalTarget) else None
+        self._check_stored(artifact)
+        added = replace(version, model=model.name, revision=1)
+        row = _changeable(added) | {
+            "model_id": model.id,
+            "number": str(version.number),
+            "precedence": version.number.precedence_key(),
+            "release": version.number.is_release,
+            "target": target.document(),
+            "artifact": artifact,
+            "signature": version.signature.document(),
+            "components": version.components,
+            "digest": version.digest,
+            "metadata": version.metadata,
+            "created_at": version.created_at,
+            "created_by": version.created_by,
+        }
+        insert = insert_new(self._transaction.dialect, versions).returning(versions.c.id)
+        version_id = self._transaction.scalar(insert, row)
+        if version_id is None:
+            raise Conflict(f"there is a version {model.name}@{version.number} already")
+        self._transaction.changes_view()
+        return replace(added, id=version_id)
+
+    def get(self, model: str, number: SemVer) -> Version:
+        if (found := self.find(model, number)) is None:
+            raise NotFound(f"there is no version {model}@{number}")
+        return found
+
+    def find(self, model: str, number: SemVer) -> Version | None:
+        row = self._transaction.row(_SELECT.where(*_is(model, number)))
+        return None if row is None else _version(row)
+
+    def save(self, version: Version) -> Version:
+        saved = replace(version, revision=version.revision + 1)
+        model_id = sa.select(models.c.id).where(models.c.folded == fold(version.model))
+        save = (
+            sa.update(versions)
+            .where(
+                versions.c.model_id == model_id.scalar_subquery(),
+                versions.c.precedence == version.number.precedence_key(),
+                versions.c.revision == version.revision,
+            )
+            .values(_changeable(saved))
+        )
+        if self._transaction.run(save) != 1:
+            self.get(version.model, version.number)
+            raise Conflict(f"somebody else changed {version.model}@{version.number}; look again")
+        self._transaction.changes_view()
+        return self.get(version.model, version.number)
+
+    def latest(self, model: str) -> Version | None:
+        query = (
+            _SELECT.where(models.c.folded == fold(model), versions.c.state == State.ACTIVE)
+            .order_by(versions.c.release.desc(), versions.c.precedence.desc())
+            .limit(1)
+        )
+        row = self._transaction.row(query)
+        return None if row is None else _version(row)
+
+    def highest(self, model: str) -> SemVer | None:
+        query = (
+            sa.select(versions.c.number)
+            .join(models, models.c.id == versions.c.model_id)
+            .where(models.c.folded == fold(model))
+            .order_by(versions.c.precedence.desc())
+            .limit(1)
+        )
+        number = self._transaction.scalar(query)
+        return None if number is None else SemVer.parse(number)
+
+    def numbers(self, model: str, state: State) -> Sequence[SemVer]:
+        query = (
+            sa.select(versions.c.number)
+            .join(models, models.c.id == versions.c.model_id)
+            .where(models.c.folded == fold(model), versions.c.state == state)
+        )
+        return [SemVer.parse(row.number) for row in self._transaction.rows(query)]
+
+    def page(self, query: VersionQuery) -> Page[Version]:
+        columns = _ORDERS[query.order.removeprefix("-")]
+        found = turn_to(_SELECT, order=query.order, columns=columns, after=query.after)
+        found = found.where(models.c.folded == fold(query.model))
+        if query.state is not None:
+            found = found.where(versions.c.state == query.state)
+        if query.tag is not None:
+            found = found.where(has_tag(self._transaction.dialect, versions.c.tags, *query.tag))
+        for word in fold(query.q).split():
+            found = found.where(versions.c.search.contains(word, autoescape=True))
+        kept: list[sa.Row[Any]] = []
+        rest: sa.Select[Any] | None = found.limit(query.limit + 1)
+        while rest is not None and len(kept) <= query.limit:
+            rows = self._transaction.rows(rest)
+            kept += [row for row in rows if _allowed(row, query)]
+            whole = len(rows) > query.limit
+            cursor = write_cursor(query.order, _place(rows[-1], columns)) if whole else ""
+            rest = (
+                begin_after(found, query.order, columns, cursor).limit(query.limit + 1)
+                if whole
+                else None
+            )
+        items = kept[: query.limit]
+        more = len(kept) > query.limit
+        return Page(
+            tuple(map(_version, items)),
+            write_cursor(query.order, _place(items[-1], columns)) if more else None,
+        )
+
+    def _check_stored(self, artifact: str | None) -> None:
+        if artifact is None:
+            return
+        # Shared, so that nobody removes it before this transaction has ended.
+        query = sa.select(artifacts.c.digest).where(artifacts.c.digest == artifact)
+        if self._transaction.scalar(query.with_for_update(read=True)) is None:
+            raise Conflict(f"the artifact {artifact} is not stored")
+
+
+def _is(model: str, number: SemVer) -> tuple[sa.ColumnElement[bool], ...]:
+    return models.c.folded == fold(model), versions.c.precedence == number.precedence_key()
+
+
+def _allowed(row: sa.Row[Any], query: VersionQuery) -> bool:
+    return query.requirement is None or query.requirement.allows(SemVer.parse(row.number))
+
+
+def _place(row: sa.Row[Any], columns: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
+    return [row._mapping[column] for column in columns]  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _changeable(version: Version) -> dict[str, Any]:
+    tags = (f"{key}={value}" for key, value in version.tags.items())
+    return {
+        "description": version.description,
+        "tags": version.tags,
+        "state": str(version.state),
+        "sunset": version.sunset,
+        "successor": None if version.successor is None else str(version.successor),
+        "reason": version.reason,
+        "updated_at": version.updated_at,
+        "revision": version.revision,
+        "search": fold("\n".join((str(version.number), version.description, *tags))),
+    }
+
+
+def _version(row: sa.Row[Any]) -> Version:
+    return Version(
+        model=row.model,
+        number=SemVer.parse(row.number),
+        target=target_from_document(row.target),
+        signature=Signature(**row.signature),
+        components=row.components,
+        digest=row.digest,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        id=row.id,
+        metadata=row.metadata,
+        description=row.description,
+        tags=row.tags,
+        state=State(row.state),
+        sunset=row.sunset,
+        successor=None if row.successor is None else SemVer.parse(row.successor),
+        reason=row.reason,
+        updated_at=row.updated_at,
+        revision=row.revision,
+    )
