@@ -1,8 +1,9 @@
 """What a gateway counts: sums of everything, evidence at its age, nothing lost or doubled."""
 
+import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -470,6 +471,16 @@ def all_counts(batches: Iterable[Batch]) -> Counter[tuple[str, str, int, int, bo
     return sum((evidence(batch) for batch in batches), Counter())
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads change places as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_nothing_is_lost_or_doubled_while_another_thread_takes_batches() -> None:
     seen = Accumulator()
     done = threading.Event()
