@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 from headway.deployments import change
 from headway.deployments.change import Target
@@ -29,6 +29,9 @@ from headway.kernel.clock import DAY, MINUTE, SECOND
 from headway.kernel.errors import Invalid, NotFound
 from headway.kernel.quantity import WHOLE_BP
 from headway.outbox.message import Message
+from headway.registry.model import Version
+from headway.registry.ports import Work as RegistryWork
+from headway.registry.service import resolve
 from headway.registry.version import SemVer
 from headway.routing.route import Route, StickTo
 from headway.tracking.measurement import Count, Outcome
@@ -141,6 +144,12 @@ def verdict_of(
         sticky=current is None or current.stick_to != StickTo.REQUEST,
     )
     return judge(evidence, question)
+
+
+def named_version(work: Work, model: str, ref: str) -> Version:
+    """Return the version that a number, an alias, `latest` or a range names now."""
+    # It reads versions and aliases alone, and this work has both.
+    return resolve(cast(RegistryWork, work), model, ref)
 
 
 def current_route(work: Work, model: str, environment: str) -> Route | None:

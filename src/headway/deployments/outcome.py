@@ -102,14 +102,7 @@ def outcome_of(look: Look, decision: Decision) -> Outcome:
     """Return what a decision comes to. Pure."""
     s = look.situation
     progress = s.progress
-    deployment = s.deployment
-    if deployment.started_at is None:
-        deployment = replace(
-            deployment,
-            started_at=s.now,
-            before=look.current.revision if look.current else None,
-            facts=look.facts.document(),
-        )
+    deployment = started(look)
     because, now = decision.because, s.now
 
     def moved(to: State, kind: str, **more: object) -> Outcome:
@@ -190,6 +183,19 @@ def outcome_of(look: Look, decision: Decision) -> Outcome:
             return _try_back(base, further=further)
         case Abandon():
             return moved(State.ABANDONED, "deployment.abandoned")
+
+
+def started(look: Look) -> Deployment:
+    """Return the deployment with what is fixed when it starts, at the first thing that happens."""
+    deployment = look.deployment
+    if deployment.started_at is not None:
+        return deployment
+    return replace(
+        deployment,
+        started_at=look.situation.now,
+        before=look.current.revision if look.current else None,
+        facts=look.facts.document(),
+    )
 
 
 def going_back(base: Outcome, target: Target) -> Outcome:

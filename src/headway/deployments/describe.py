@@ -1,0 +1,291 @@
+"""What a deployment looks like from outside: one document for the API, the page and the CLI.
+
+Pure. Times are milliseconds UTC in fields that end in `_at` or `_since`; whoever shows them
+writes them as he likes.
+"""
+
+import json
+from collections.abc import Mapping
+from math import exp
+
+from headway.deployments.decision import Decision, Wait, may
+from headway.deployments.deployment import Deployment, State
+from headway.deployments.forecast import Expected, missing
+from headway.deployments.intent import Verb
+from headway.deployments.outcome import Look
+from headway.deployments.plan import Check, Step, Watch
+from headway.judge.evidence import Evidence
+from headway.judge.result import Result, bounded
+from headway.judge.verdict import Verdict
+from headway.kernel.canonical import Json
+from headway.kernel.clock import SECOND
+from headway.outbox.event import Event
+from headway.routing.route import Route
+
+
+def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str, Json]:
+    """Return the status: state, shares, steps, evidence with its intervals, what comes next."""
+    deployment = look.deployment
+    s = look.situation
+    return {
+        **summary(deployment),
+        "shares": shares(look.current),
+        "route_revision": look.current.revision if look.current else None,
+        "steps": steps(deployment),
+        **_judged(s.verdict),
+        "next": _next(look, evidence, decision),
+        "rollback": _rollback(look),
+        "plan": deployment.plan.document(),
+        "plan_digest": deployment.plan.digest,
+    }
+
+
+def summary(deployment: Deployment) -> dict[str, Json]:
+    """Return what lists show of a deployment."""
+    held = None
+    if deployment.held_since is not None:
+        held = {"held_since": deployment.held_since, "because": deployment.held_because}
+    return {
+        "id": deployment.id,
+        "model": deployment.model,
+        "environment": deployment.environment,
+        "version": deployment.version,
+        "digest": deployment.digest,
+        "strategy": deployment.plan.strategy,
+        "why": deployment.plan.why,
+        "state": deployment.state,
+        "because": deployment.because.replace(" | ", "; "),
+        "step": deployment.entered,
+        "step_since": deployment.since,
+        "held": held,
+        "created_at": deployment.created_at,
+        "created_by": deployment.created_by,
+        "started_at": deployment.started_at,
+        "finished_at": deployment.finished_at,
+        "revision": deployment.revision,
+        "may": [verb for verb in Verb if may(deployment.state, verb)],
+    }
+
+
+def shares(route: Route | None) -> list[Json]:
+    """Return who gets how much of everybody else's traffic, basis points; none: switched off."""
+    if route is None or not route.enabled:
+        return []
+    rule = route.rules[-1]
+    return [
+        {
+            "arm": arm.key,
+            "version": arm.version,
+            "role": arm.role,
+            "share_bp": rule.share_bp(arm.key),
+        }
+        for arm in rule.arms
+    ]
+
+
+def steps(deployment: Deployment) -> list[Json]:
+    """Return the plan as a track: which steps are done, which one is now, which come."""
+    return [
+        {
+            "number": number,
+            "text": step.words(),
+            "verb": _verb(step),
+            "state": _place(deployment, number),
+            **step.document(),
+        }
+        for number, step in enumerate(deployment.plan.steps, 1)
+    ]
+
+
+def _verb(step: Step) -> str:
+    return type(step).__name__.lower()
+
+
+def _place(deployment: Deployment, number: int) -> str:
+    if number < deployment.entered or deployment.state is State.SUCCEEDED:
+        return "done"
+    if number > deployment.entered:
+        return "never" if deployment.finished or _going_back(deployment) else "next"
+    return "stopped" if deployment.finished or _going_back(deployment) else "now"
+
+
+def _going_back(deployment: Deployment) -> bool:
+    return deployment.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}
+
+
+def _judged(verdict: Verdict | None) -> dict[str, Json]:
+    if verdict is None:
+        return {"finding": None, "reason": "nothing was judged yet", "evidence": [], "limits": []}
+    needed = exp(verdict.log_needed)
+    return {
+        "finding": verdict.finding,
+        "reason": verdict.reason,
+        "promise": verdict.promise,
+        "e": _rounded(verdict.e),
+        "e_needed": _rounded(needed),
+        "evidence": [metric(result, verdict) for result in verdict.results],
+        "limits": [
+            {
+                "metric": state.limit.metric,
+                "above": state.limit.above,
+                "e_rate": _rounded(bounded(state.log_rate)),
+                "e_worse": _rounded(bounded(state.log_worse)),
+                "e_needed": _rounded(bounded(state.log_needed)),
+                "hit": state.hit,
+            }
+            for state in verdict.limits
+        ],
+    }
+
+
+def metric(result: Result, verdict: Verdict) -> dict[str, Json]:
+    """Return the evidence on one metric: counts, interval of the ratio, both proofs."""
+    factor = verdict.question.factor
+    proof = 1 / verdict.question.alpha
+    not_worse = None
+    if result.log_e_not is not None:
+        parts = [result.log_e_not, *([result.log_floor] if result.log_floor is not None else [])]
+        not_worse = sum(bounded(part) for part in parts) / len(parts)
+    low, high = result.interval
+    return {
+        "metric": result.metric,
+        "candidate": _counts(result.candidate_bad, result.candidate_n),
+        "stable": _counts(result.stable_bad, result.stable_n),
+        "candidate_bad": result.candidate_bad,
+        "candidate_n": result.candidate_n,
+        "stable_bad": result.stable_bad,
+        "stable_n": result.stable_n,
+        "interval": [round(low, 4), None if high is None else round(high, 4)],
+        "data": bool(result.candidate_n or result.stable_n),
+        "e": _rounded(result.e),
+        "e_not": None if not_worse is None else _rounded(not_worse),
+        "e_not_needed": None if factor is None else _rounded(proof),
+        "factor": factor,
+        "worse": f"{_rounded(result.e):g} of {exp(verdict.log_needed):.0f}",
+        "not_worse": _not_worse(result, not_worse, proof),
+        "proved_by": result.proved_by,
+        "note": result.note,
+    }
+
+
+def _not_worse(result: Result, value: float | None, needed: float) -> str:
+    if result.proved_by is not None:
+        return "proven"
+    return "" if value is None else f"{_rounded(value):g} of {needed:.0f}"
+
+
+def _counts(bad: float, n: int) -> str:
+    return f"{bad:g} of {n:,}"
+
+
+def _rounded(value: float) -> float:
+    """Keep four digits: what is shown, never what is judged."""
+    return float(f"{value:.4g}")
+
+
+def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str, Json] | None:
+    """Say what happens next, and when that is known."""
+    deployment, s = look.deployment, look.situation
+    if deployment.finished:
+        return None
+    what, at = decision.because.replace(" | ", "; "), None
+    step = deployment.step
+    forecast: Expected | None = None
+    if deployment.state is State.RUNNING and isinstance(decision.act, Wait):
+        if isinstance(step, Watch):
+            at = deployment.since + step.for_
+        elif isinstance(step, Check):
+            at = deployment.since + step.within
+        elif evidence is not None and s.verdict is not None:
+            forecast = missing(deployment, look.facts, evidence, s.verdict)
+    if forecast is not None:
+        what = f"{what}; {forecast.sentence}"
+        if forecast.seconds is not None:
+            at = s.now + round(forecast.seconds * SECOND)
+    return {
+        "what": what,
+        "expected_at": at,
+        "requests": None if forecast is None else forecast.requests,
+        "seconds": None if at is None else max(0.0, round((at - s.now) / SECOND, 1)),
+        "after": None if deployment.next_step is None else deployment.next_step.words(),
+    }
+
+
+def _rollback(look: Look) -> dict[str, Json] | None:
+    undo = look.situation.progress.undo
+    if undo is None:
+        return None
+    return {
+        "id": undo.rollback,
+        "version": undo.version,
+        "since": undo.since,
+        "gateways_behind": len(look.situation.behind),
+        "answered": bool(look.situation.probe and look.situation.probe.ok),
+        "failures": undo.failures,
+        "retry_at": undo.retry_at,
+    }
+
+
+def told(event: Event) -> dict[str, Json]:
+    """Return one line of the history: the sentence, and below it what it was based on."""
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "kind": event.kind,
+        "actor": event.actor,
+        "actor_kind": event.actor_kind,
+        "why": event.why.replace(" | ", "; "),
+        "evidence": list(basis(event)),
+    }
+
+
+def basis(event: Event) -> tuple[str, ...]:
+    """Return the counters behind a decision as sentences, from the verdict in its event."""
+    verdict = verdict_in(event)
+    if verdict is None:
+        return ()
+    lines = []
+    for row in _rows(verdict.get("metrics")):
+        interval = row.get("interval")
+        low, high = interval if isinstance(interval, list) else (0.0, None)
+        upper = "any" if high is None else f"{_number(high):.3g}x"
+        line = (
+            f"{row.get('metric')}: candidate {_number(row.get('c')):g} of "
+            f"{_number(row.get('candidate_n')):,.0f}, stable {_number(row.get('s')):g} of "
+            f"{_number(row.get('stable_n')):,.0f}; {_number(low):.2g}x to {upper}; "
+            f"E = {_number(row.get('e')):.3g}"
+        )
+        if row.get("e_not") is not None:
+            line += f", E' = {_number(row.get('e_not')):.3g}"
+        if row.get("floor") is not None:
+            line += f", F = {_number(row.get('floor')):.3g}"
+        if row.get("note"):
+            line += f" ({row['note']})"
+        lines.append(line)
+    lines += [
+        f"limit on {row.get('metric')}: hit, above {_number(row.get('above')):.2%}"
+        for row in _rows(verdict.get("limits"))
+        if row.get("hit")
+    ]
+    if lines:
+        lines.append(f"promise: {verdict.get('promise')}")
+    return tuple(lines)
+
+
+def verdict_in(event: Event) -> Mapping[str, Json] | None:
+    """Return the verdict that stands in an event, read from its text."""
+    detail = event.detail
+    if not isinstance(detail, Mapping) or not isinstance(detail.get("verdict"), str):
+        return None
+    verdict = json.loads(str(detail["verdict"]))
+    return verdict if isinstance(verdict, dict) else None
+
+
+def _rows(value: Json) -> list[Mapping[str, Json]]:
+    if not isinstance(value, list):
+        return []
+    return [row for row in value if isinstance(row, Mapping)]
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

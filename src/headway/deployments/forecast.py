@@ -1,0 +1,243 @@
+"""How long a plan takes at today's traffic, step by step, and what a running step still lacks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from headway.deployments.deployment import Deployment
+from headway.deployments.facts import Facts, proven
+from headway.deployments.plan import Check, Plan, Requests, Send, Step, Until, Watch
+from headway.judge.evidence import CANDIDATE, MEASURED, STABLE, Evidence, Kind, ages_of, kind_of
+from headway.judge.forecast import Forecast, Spent, Stage, until, whole_plan
+from headway.judge.question import Judged
+from headway.judge.verdict import Verdict
+from headway.kernel.canonical import Json
+from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
+from headway.kernel.quantity import WHOLE_BP, format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a step will take. `seconds` is None when nobody knows."""
+
+    sentence: str
+    seconds: float | None
+    requests: int | None = None
+    on_candidate: int | None = None
+    by: str | None = None
+
+    def document(self) -> dict[str, Json]:
+        return {
+            "sentence": self.sentence,
+            "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "requests": self.requests,
+            "on_candidate": self.on_candidate,
+            "by": self.by,
+        }
+
+
+def expected(plan: Plan, facts: Facts) -> tuple[Expected, ...]:
+    """Say of each step what it will take of a candidate that is like the stable version."""
+    stages = [step for step in plan.steps if _proves(step)]
+    forecasts = {
+        metric: dict(zip(map(id, stages), found, strict=True))
+        for metric, found in _by_metric(plan, facts, stages).items()
+    }
+    found = []
+    for step in plan.steps:
+        of = {metric: by_step.get(id(step)) for metric, by_step in forecasts.items()}
+        found.append(_expected(step, facts, of))
+    return tuple(found)
+
+
+def _proves(step: Step) -> bool:
+    return isinstance(step, Send) and isinstance(step.until, Until)
+
+
+def _by_metric(
+    plan: Plan, facts: Facts, stages: Sequence[Step]
+) -> dict[str, tuple[Forecast | None, ...]]:
+    sends = [step for step in stages if isinstance(step, Send)]
+    factors = [
+        Stage(step.share_bp, step.until.factor) for step in sends if isinstance(step.until, Until)
+    ]
+    return {
+        judged.metric: whole_plan(
+            factors,
+            base_rate=facts.base.get(judged.metric, 0.0),
+            alpha=facts.alpha,
+            floor=plan.judging.floor,
+            per_second=facts.per_second or None,
+        )
+        for judged in facts.metrics
+        if _foreseen(judged)
+    }
+
+
+def _foreseen(judged: Judged) -> bool:
+    """Latency is left out: how often an answer is slow says nothing of how fast it is proven."""
+    return kind_of(judged.metric) is not Kind.MAGNITUDE
+
+
+def _expected(step: Step, facts: Facts, forecasts: Mapping[str, Forecast | None]) -> Expected:
+    match step:
+        case Check():
+            return Expected(sentence=step.words(), seconds=0.0)
+        case Watch(lasting):
+            return Expected(sentence=step.words(), seconds=lasting / SECOND)
+        case Send():
+            return _send(step, facts, forecasts)
+
+
+def _send(step: Send, facts: Facts, forecasts: Mapping[str, Forecast | None]) -> Expected:
+    least = _least(step, facts)
+    if not isinstance(step.until, Until):
+        return Expected(sentence=step.words(), seconds=least)
+    names = proven(step.until, facts.metrics) or tuple(forecasts)
+    of = {name: forecasts[name] for name in names if name in forecasts}
+    if not of:
+        said = f"{step.words()}: nothing is known of how long that takes"
+        return Expected(sentence=said, seconds=None)
+    known = [(found, name) for name, found in of.items() if found is not None]
+    if len(known) < len(of):
+        name = next(name for name, found in of.items() if found is None)
+        said = f"{step.words()}: no amount of such traffic proves it on {name}"
+        return Expected(sentence=said, seconds=None)
+    slowest, metric = max(known, key=lambda pair: pair[0].requests)
+    seconds = None
+    if slowest.seconds is not None and least is not None:
+        seconds = max(slowest.seconds + age_of(metric, facts) / SECOND, least)
+    time = f" = {duration_words(seconds)}" if seconds is not None else ", at no traffic yet"
+    return Expected(
+        sentence=f"{step.words()}: about {slowest.requests:,} requests{time}, "
+        f"{slowest.on_candidate:,} of them on the new version",
+        seconds=seconds,
+        requests=slowest.requests,
+        on_candidate=slowest.on_candidate,
+        by=slowest.by,
+    )
+
+
+def _least(step: Send, facts: Facts) -> float | None:
+    """Return the seconds that the step lasts whatever is proven; None: nobody knows."""
+    least = (step.for_ or 0) / SECOND
+    match step.at_least:
+        case Requests(n):
+            if not facts.per_second:
+                return None
+            return max(least, n / (facts.per_second * step.share_bp / WHOLE_BP))
+        case int() as lasting:
+            return max(least, lasting / SECOND)
+        case None:
+            return least
+
+
+def age_of(metric: str, facts: Facts) -> int:
+    """Return by how much a proof trails the traffic, ms: L, and M for scores."""
+    ages = ages_of(metric, facts.ages)
+    return ages.m if kind_of(metric) is Kind.SCORE else ages.l
+
+
+def duration_words(seconds: float) -> str:
+    """Say roughly how long: "40 s", "7 min", "3.5 h", "2.1 d"."""
+    milliseconds = seconds * SECOND
+    if milliseconds < 2 * MINUTE:
+        return f"{ceil(seconds)} s"
+    if milliseconds < 2 * HOUR:
+        return f"{milliseconds / MINUTE:.0f} min"
+    if milliseconds < 2 * DAY:
+        return f"{milliseconds / HOUR:.3g} h"
+    return f"{milliseconds / DAY:.3g} d"
+
+
+def missing(
+    deployment: Deployment, facts: Facts, evidence: Evidence, verdict: Verdict
+) -> Expected | None:
+    """Say what the present step still lacks until its proof; None: it waits for no proof."""
+    step = deployment.step
+    if not isinstance(step, Send) or not isinstance(step.until, Until):
+        return None
+    open_ = [
+        result.metric
+        for result in verdict.results
+        if result.proved_by is None
+        and (not verdict.question.prove or result.metric in verdict.question.prove)
+    ]
+    of: dict[str, Forecast | None] = {}
+    for judged in facts.metrics:
+        if judged.metric in open_ and _foreseen(judged):
+            of[judged.metric] = until(
+                share_bp=step.share_bp,
+                factor=step.until.factor,
+                base_rate=facts.base.get(judged.metric, 0.0),
+                alpha=facts.alpha,
+                floor=deployment.plan.judging.floor,
+                before=spent(judged.metric, evidence),
+                per_second=facts.per_second or None,
+            )
+    known = [(found, metric) for metric, found in of.items() if found is not None]
+    if not known:
+        what = f"waits for proof: {step.until.words()}"
+        return Expected(sentence=f"{what}, on {', '.join(open_)}" if open_ else what, seconds=None)
+    slowest, metric = max(known, key=lambda pair: pair[0].requests)
+    seconds = None if slowest.seconds is None else slowest.seconds + age_of(metric, facts) / SECOND
+    time = f", about {duration_words(seconds)}" if seconds is not None else ""
+    return Expected(
+        sentence=f"about {slowest.requests:,} more requests{time} until "
+        f"{step.until.words()} is proven on {metric}",
+        seconds=seconds,
+        requests=slowest.requests,
+        on_candidate=slowest.on_candidate,
+        by=slowest.by,
+    )
+
+
+def spent(metric: str, evidence: Evidence) -> tuple[Spent, ...]:
+    """Return what was collected for a metric, by set of shares."""
+    found = []
+    for tally in evidence.settled:
+        if kind_of(metric) is Kind.SCORE:
+            bad = sum(
+                badness * n / 100
+                for arm in (CANDIDATE, STABLE)
+                for badness, n in tally.bins(arm, metric)
+            )
+            units = float(sum(n for _, n in tally.bins(CANDIDATE, metric)))
+        else:
+            bad = float(tally.of(CANDIDATE, metric) + tally.of(STABLE, metric))
+            units = float(tally.of(CANDIDATE, MEASURED, 0))
+        found.append(Spent(tally.epoch.share_bp, bad, units))
+    return tuple(found)
+
+
+def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
+    """Return the filled plan with what each step will take: what `explain` prints."""
+    steps = expected(plan, facts)
+    known = [step.seconds for step in steps if step.seconds is not None]
+    whole = sum(known) if len(known) == len(steps) else None
+    notes: list[str] = []
+    if facts.stable is None:
+        notes.append("nothing is stable there yet: a first version goes out directly")
+    elif not facts.per_second:
+        notes.append("no traffic in the last 24 hours: nobody can say how long proofs take")
+    if any(not _foreseen(judged) for judged in facts.metrics):
+        notes.append("latency is judged as well, and is left out of the forecast")
+    return {
+        "plan": plan.document(),
+        "plan_digest": plan.digest,
+        "version": version,
+        "stable": facts.stable,
+        "steps": [
+            {"number": number, **step.document(), **forecast.document()}
+            for number, (step, forecast) in enumerate(zip(plan.steps, steps, strict=True), 1)
+        ],
+        "seconds": None if whole is None else round(whole, 1),
+        "sentence": f"about {duration_words(whole)} in all" if whole is not None else None,
+        "requests_per_second": round(facts.per_second, 3),
+        "base_rates": dict(facts.base),
+        "ages": {
+            metric: {"m": format_duration(ages.m), "l": format_duration(ages.l)}
+            for metric, ages in facts.ages.items()
+        },
+        "notes": list(notes),
+    }

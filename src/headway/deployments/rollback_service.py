@@ -1,0 +1,288 @@
+"""Going back because somebody asks for it: never refused, whatever is running."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from headway.deployments import change
+from headway.deployments.change import Target
+from headway.deployments.checks import CheckKind
+from headway.deployments.decision import Decision, GoBack
+from headway.deployments.deployment import Deployment, Progress
+from headway.deployments.look import current_route, named_version, see
+from headway.deployments.outcome import (
+    Outcome,
+    Writer,
+    going_back,
+    probe,
+    probe_key,
+    rollback_of,
+    snapshot_of,
+    started,
+)
+from headway.deployments.ports import Begin, Work
+from headway.deployments.rollback import Rollback, RollbackState
+from headway.kernel.errors import Conflict, Invalid, NotFound, Refused
+from headway.kernel.ids import NewId, new_id
+from headway.kernel.names import check_text
+from headway.outbox.actor import Actor
+from headway.outbox.event import Event
+from headway.outbox.message import Message
+from headway.routing.route import Route
+from headway.snapshots.snapshot import PREVIOUS, Snapshot
+
+_TRIES: Final = 50
+_LOOK_BACK: Final = 500
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackService:
+    begin: Begin
+    checks: Mapping[str, CheckKind]
+    new_id: NewId = new_id
+
+    def roll_back(
+        self, *, model: str, environment: str, to: str, why: str, actor: Actor
+    ) -> Rollback:
+        """Publish what was before; an active deployment goes to `rolling_back` in the same write.
+
+        `to`: `previous`, a version (or an alias), the id of a snapshot, or a time (RFC 3339).
+        Raises `NotFound` for what is not there; never `Conflict`: who was faster is looked at.
+        """
+        check_text(why, pointer="/why")
+        for _ in range(_TRIES):
+            try:
+                return self._roll_back(model, environment, to, why, actor)
+            except Conflict:
+                continue
+        return self._roll_back(model, environment, to, why, actor)
+
+    def get(self, rollback_id: str) -> Rollback:
+        with self.begin() as work:
+            return work.rollbacks.get(rollback_id)
+
+    def list(
+        self,
+        *,
+        model: str | None = None,
+        environment: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> Sequence[Rollback]:
+        """Return rollbacks, automatic ones too, with ids below `before`, newest first."""
+        with self.begin() as work:
+            return work.rollbacks.list(
+                model=model, environment=environment, before=before, limit=limit
+            )
+
+    def take_snapshot(
+        self, *, model: str, environment: str, reason: str, actor: Actor
+    ) -> Snapshot:
+        """Keep the present route by name."""
+        check_text(reason, pointer="/reason")
+        with self.begin() as work:
+            current = work.routes.current(work.models.get(model).name, environment)
+            snapshot = replace(
+                snapshot_of(
+                    current,
+                    snapshot_id=self.new_id("snap"),
+                    reason=reason,
+                    at=work.now(),
+                    by=actor.name,
+                    deployment=None,
+                ),
+                reason=reason,
+            )
+            work.snapshots.add(snapshot)
+            work.outbox.add(
+                Event(
+                    kind="snapshot.taken",
+                    subject=f"route:{current.name}",
+                    at=snapshot.created_at,
+                    actor=actor.name,
+                    actor_kind=actor.kind,
+                    why=reason,
+                    detail={"snapshot": snapshot.id, "revision": snapshot.revision},
+                    model=current.model,
+                    environment=current.environment,
+                )
+            )
+            work.commit()
+        return snapshot
+
+    def snapshots(
+        self, *, model: str, environment: str, before: str | None = None, limit: int = 100
+    ) -> Sequence[Snapshot]:
+        """Return snapshots of a route with ids below `before`, newest first."""
+        with self.begin() as work:
+            return work.snapshots.of(model, environment, before=before, limit=limit)
+
+    def snapshot(self, snapshot_id: str) -> tuple[Snapshot, Route]:
+        """Return a snapshot and the route that it keeps."""
+        with self.begin() as work:
+            found = work.snapshots.get(snapshot_id)
+            return found, work.routes.get(found.model, found.environment, found.revision)
+
+    def _roll_back(
+        self, model: str, environment: str, to: str, why: str, actor: Actor
+    ) -> Rollback:
+        with self.begin() as work:
+            name = work.models.get(model).name
+            current = current_route(work, name, environment)
+            active = work.deployments.active(name, environment)
+            if current is None:
+                if active is not None:
+                    raise Refused(
+                        f"{name}/{environment} has no route yet; abort {active.id} instead"
+                    )
+                raise NotFound(f"there is no route {name}/{environment} to roll back")
+            target = target_of(work, current, active, to)
+            said = f": {why}" if why else ""
+            because = f"rolled back to {target.words} by {actor.name}{said}"
+            if active is not None:
+                rollback = self._with(work, active, target, because, actor)
+            else:
+                rollback = self._alone(work, current, target, because, actor)
+            work.commit()
+        return rollback
+
+    def _with(
+        self, work: Work, active: Deployment, target: Target, because: str, actor: Actor
+    ) -> Rollback:
+        """Take the active deployment with it."""
+        look = see(work, active, self.checks).look
+        s = look.situation
+        decision = Decision(
+            act=GoBack(automatic=False), because=because, actor=actor, settles=s.intents
+        )
+        if s.progress.undo is not None:
+            _supersede(work, s.progress.undo.rollback)
+        base = Outcome(look=look, decision=decision, deployment=started(look), progress=s.progress)
+
+        def save(work: Work, deployment: Deployment) -> None:
+            work.deployments.update(deployment)
+
+        written = Writer(self.checks, self.new_id).write(work, going_back(base, target), save)
+        undo = Progress.read(written.progress).undo
+        if undo is None:
+            raise AssertionError(active.id)
+        return work.rollbacks.get(undo.rollback)
+
+    def _alone(
+        self, work: Work, current: Route, target: Target, because: str, actor: Actor
+    ) -> Rollback:
+        now = work.now()
+        work.snapshots.add(
+            snapshot_of(
+                current,
+                snapshot_id=self.new_id("snap"),
+                reason=because,
+                at=now,
+                by=actor.name,
+                deployment=None,
+            )
+        )
+        published = work.routes.add(
+            change.again(target, current=current, at=now, because=because, by=actor.name)
+        )
+        rollback = rollback_of(
+            target,
+            rollback_id=self.new_id("rb"),
+            current=current,
+            published=published.revision,
+            generation=work.routes.generation(),
+            actor=actor,
+            automatic=False,
+            why=because,
+            at=now,
+            deployment=None,
+        )
+        work.rollbacks.add(rollback)
+        messages: tuple[Message, ...] = ()
+        if target.version is not None:
+            messages = (
+                probe(
+                    work,
+                    key=probe_key(rollback.id, 1),
+                    owner=rollback.id,
+                    model=current.model,
+                    environment=current.environment,
+                    version=target.version,
+                    at=now,
+                ),
+            )
+        work.outbox.add(
+            Event(
+                kind="route.rolled_back",
+                subject=f"route:{current.name}",
+                at=now,
+                actor=actor.name,
+                actor_kind=actor.kind,
+                why=because,
+                detail={
+                    "rollback": rollback.id,
+                    "from": current.revision,
+                    "to": rollback.to_revision,
+                    "published": published.revision,
+                    "digest": published.digest,
+                },
+                model=current.model,
+                environment=current.environment,
+            ),
+            *messages,
+        )
+        return rollback
+
+
+def target_of(work: Work, current: Route, active: Deployment | None, to: str) -> Target:
+    """Return where `previous`, a snapshot, a time or a version leads."""
+    if to == PREVIOUS:
+        return _previous(work, current, active)
+    if to.startswith("snap_"):
+        snapshot = work.snapshots.get(to)
+        if (snapshot.model, snapshot.environment) != (current.model, current.environment):
+            raise NotFound(f"{to} is a snapshot of {snapshot.model}/{snapshot.environment}")
+        route = work.routes.get(current.model, current.environment, snapshot.revision)
+        return Target(route, route.revision, f"{to} (revision {route.revision})")
+    if _TIME.match(to):
+        route = work.routes.at(current.model, current.environment, _time(to))
+        return Target(route, route.revision, f"revision {route.revision} of {to}")
+    return change.to_version(named_version(work, current.model, to), current=current)
+
+
+def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
+    """Return what was before the last change; steps of a deployment are one change together."""
+    if active is not None and active.started_at is None:  # it has moved nothing yet
+        return Target(current, current.revision, f"revision {current.revision}")
+    if active is not None:
+        before = None
+        if active.before is not None:
+            before = work.routes.get(current.model, current.environment, active.before)
+        return change.back_to(before, current=current)
+    for snapshot in work.snapshots.of(
+        current.model, current.environment, before=None, limit=_LOOK_BACK
+    ):
+        route = work.routes.get(current.model, current.environment, snapshot.revision)
+        if route.epoch is None and route.digest != current.digest:
+            return Target(route, route.revision, f"revision {route.revision}")
+    raise Invalid.at("/to", f"{current.name} has nothing before it: name a version instead")
+
+
+def _time(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid.at("/to", f"{text[:64]!r} is no time: 2026-12-01T09:00:00Z") from None
+    if when.tzinfo is None:
+        raise Invalid.at("/to", f"{text[:64]!r} names no zone: write a Z (UTC) at its end")
+    return round(when.timestamp() * 1000)
+
+
+def _supersede(work: Work, rollback_id: str) -> None:
+    """End a rollback that another one overtakes before it was finished."""
+    row = work.rollbacks.get(rollback_id)
+    if row.state is RollbackState.COMMITTED:
+        work.rollbacks.save(replace(row, state=RollbackState.FAILED))
