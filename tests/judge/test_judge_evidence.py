@@ -101,7 +101,6 @@ def test_names_tell_how_a_metric_is_judged() -> None:
     assert kind_of("latency") is Kind.MAGNITUDE
     assert kind_of("score.helpful") is Kind.SCORE
     assert slow("latency", "p95") == "latency.p95"
-    assert slow("latency", "p95", 1.5) == "latency.p95@1.5x"
 
 
 def test_a_metric_without_ages_of_its_own_has_those_of_its_family() -> None:

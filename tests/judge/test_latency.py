@@ -33,16 +33,5 @@ def test_the_margin_moves_the_candidate_s_line_and_not_the_stable_version_s() ->
     assert line.candidate == pytest.approx(1.2 * line.stable)
 
 
-def test_each_factor_of_the_plan_has_a_line_of_its_own() -> None:
-    lines = thresholds(Sketch.of([100.0] * 50), margin=0.2, factors=(20, 1.5))
-
-    assert [line.metric for line in lines] == [
-        "latency.p50",
-        "latency.p50@20x",
-        "latency.p50@1.5x",
-    ]
-    assert [line.candidate / line.stable for line in lines] == pytest.approx([1.2, 20, 1.5])
-
-
 def test_a_version_that_was_never_measured_has_no_lines() -> None:
     assert thresholds(Sketch()) == ()

@@ -18,7 +18,7 @@ from headway.kernel.errors import Invalid
 
 ERRORS = Judged(metric="errors")
 CORRECT = Judged(metric="score.correct")
-LATENCY = Judged(metric="latency", margin=0.2)
+LATENCY = Judged(metric="latency", margin=0.2, lines=(("p50", 40.0), ("p95", 90.5)))
 
 
 def asked(*metrics: Judged, factor: float | None = None, **more: object) -> Question:
@@ -231,22 +231,67 @@ def test_a_used_up_factor_is_smaller() -> None:
     assert result.factor == pytest.approx(1.9)  # (1 - 0.9^2) / 0.1
 
 
-def test_latency_is_proven_beyond_a_line_of_its_own_or_at_the_margin() -> None:
-    counts = {"candidate_latency__p50": 300, "stable_latency__p50": 500}
-    at_margin = seen(tally(5_000, **counts))
-    beyond = seen(tally(5_000, **{**counts, "candidate_latency__p50@2x": 30}))
+def test_latency_is_proven_at_the_furthest_line_that_the_factor_reaches() -> None:
+    # The stable version's p50 is 100 ms, its p90 200 ms; the candidate is the same.
+    counts = tally(
+        5_000,
+        candidate_latency__p50=430,
+        stable_latency__p50=500,
+        candidate_latency__p90=70,
+        stable_latency__p90=100,
+    )
+    near = Judged(metric="latency", margin=0.2, quantiles=("p50", "p90"))
+    far = replace(near, lines=(("p50", 100.0), ("p90", 200.0)))
 
-    own = judge(beyond, asked(Judged(metric="latency", factors=(2,)), factor=2))
-    margin = judge(at_margin, asked(LATENCY, factor=2))
-    never = judge(at_margin, asked(Judged(metric="latency", margin=3), factor=2))
+    def proof(judged: Judged, factor: float) -> float:
+        found = only(judge(seen(counts), asked(judged, factor=factor))).log_e_not
+        assert found is not None
+        return found
 
-    assert own.finding is Finding.NOT_WORSE
-    assert margin.finding is Finding.NOT_WORSE
-    assert own.results[0].log_e_not is not None
-    assert margin.results[0].log_e_not is not None
-    assert own.results[0].log_e_not > margin.results[0].log_e_not
-    assert never.finding is Finding.UNDECIDED
-    assert never.results[0].log_e_not is None
+    # 1.2 x 200 ms is within 2.4 x 100 ms: 70 beyond it against 500 beyond the median.
+    assert proof(far, 2.4) > 50
+    assert proof(far, 2.3) == proof(near, 2.3) < 5
+    assert judge(seen(counts), asked(far, factor=2.4)).finding is Finding.NOT_WORSE
+    assert judge(seen(counts), asked(near, factor=2.4)).finding is Finding.UNDECIDED
+
+
+def test_a_line_that_joined_later_is_compared_with_itself_alone() -> None:
+    # The p90 has no evidence from the first epoch: few beyond it would flatter the candidate.
+    judged = Judged(metric="latency", lines=(("p50", 100.0),), quantiles=("p50", "p90"))
+    evidence = seen(tally(5_000, candidate_latency__p50=500, stable_latency__p50=500))
+
+    assert judge(evidence, asked(judged, factor=20)).finding is Finding.UNDECIDED
+
+
+def test_a_candidate_that_is_so_many_times_slower_is_expected_to_prove_nothing() -> None:
+    # Twice as slow: as many of its answers pass 200 ms as of the stable version's pass 100 ms.
+    chance, passed = Random(23), 0
+    judged = Judged(
+        metric="latency", quantiles=("p50", "p90"), lines=(("p50", 100.0), ("p90", 200.0))
+    )
+    for _ in range(60):
+        sums = dict.fromkeys(("candidate_latency__p90", "stable_latency__p50"), 0)
+        for _look in range(10):
+            for key in sums:
+                sums[key] += binomial(chance, 200, 0.5)
+            if (
+                judge(seen(tally(5_000, **sums)), asked(judged, factor=2)).finding
+                is Finding.NOT_WORSE
+            ):
+                passed += 1
+                break
+
+    assert passed <= 3
+
+
+def test_a_margin_wider_than_the_factor_bears_no_proof() -> None:
+    evidence = seen(tally(5_000, candidate_latency__p50=3, stable_latency__p50=500))
+    wide = Judged(metric="latency", margin=3, quantiles=("p50",))
+    verdict = judge(evidence, asked(wide, factor=2))
+
+    assert verdict.finding is Finding.UNDECIDED
+    assert only(verdict).log_e_not is None
+    assert "no threshold" in only(verdict).note
 
 
 # Scores that are given more often to one arm -----------------------------------------------------

@@ -13,7 +13,6 @@ What is stored (all of units, each counted once in a deployment):
 | `errors.first` (optional) | 1 | a unit whose first measured request had the bad event |
 | `measured` | 0 | the first measured request of a unit |
 | `latency.p50` .. `latency.p99` | 1 | a first measured request slower than the threshold |
-| `latency.p50@2x` (optional) | 1 | the candidate's beyond twice the stable version's threshold |
 | `score.<name>` | 0..100 | a first measured answer with a score: badness in hundredths |
 | `units` | | kept for the watch on the router's coin |
 """
@@ -52,9 +51,9 @@ def kind_of(metric: str) -> Kind:
     return Kind.MAGNITUDE if metric == "latency" else Kind.RATE
 
 
-def slow(metric: str, quantile: str, factor: float | None = None) -> str:
-    """Name the evidence of answers beyond a threshold: `latency.p95`, `latency.p95@2x`."""
-    return f"{metric}.{quantile}" if factor is None else f"{metric}.{quantile}@{factor:g}x"
+def slow(metric: str, quantile: str) -> str:
+    """Name the evidence of answers beyond a threshold: `latency.p95`."""
+    return f"{metric}.{quantile}"
 
 
 @dataclass(frozen=True, slots=True)

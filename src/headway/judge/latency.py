@@ -1,6 +1,5 @@
 """When an answer is slow: above the stable version's own quantiles, fixed at the start."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +14,8 @@ NEEDED: Final = 20
 class Threshold:
     """One line between quick and slow, in the sketch's unit (milliseconds).
 
-    `metric` names the evidence. The candidate's line is further by the margin (or the factor to
-    prove): its value is divided by it, the stable version's is not.
+    `metric` names the evidence. The candidate's line is further by the margin: its value is
+    divided by it, the stable version's is not.
     """
 
     metric: str
@@ -26,11 +25,10 @@ class Threshold:
 
 
 def thresholds(
-    sketch: Sketch, *, margin: float = 0.0, factors: Iterable[float] = (), metric: str = "latency"
+    sketch: Sketch, *, margin: float = 0.0, metric: str = "latency"
 ) -> tuple[Threshold, ...]:
     """Return the lines that the stable version's last 24 h bear, lowest first.
 
-    One per quantile at the tolerated margin, and one more per factor that the plan wants proven.
     Quantiles that have too few values are left out: they join at a later epoch.
     """
     values = sketch.n
@@ -41,8 +39,4 @@ def thresholds(
         if at is None or values * (1 - q) < NEEDED - 1e-9:
             continue
         found.append(Threshold(slow(metric, quantile), quantile, at, at * (1 + margin)))
-        found += [
-            Threshold(slow(metric, quantile, factor), quantile, at, at * factor)
-            for factor in factors
-        ]
     return tuple(found)

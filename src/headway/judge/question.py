@@ -15,14 +15,14 @@ class Judged:
     """One metric of `judge.worse`.
 
     `margin`: how much worse is tolerated, 0.2 = 20 %. `quantiles`: of latency, those that have a
-    threshold. `factors`: of latency, the factors to prove that have thresholds of their own.
+    threshold. `lines`: those among them that were there from the first epoch on, and where (ms).
     """
 
     metric: str
     margin: float = 0.0
     weight: float = 1.0
     quantiles: tuple[str, ...] = QUANTILES
-    factors: tuple[float, ...] = ()
+    lines: tuple[tuple[str, float], ...] = ()
 
     def document(self) -> dict[str, Json]:
         return {
@@ -30,7 +30,7 @@ class Judged:
             "margin": self.margin,
             "weight": self.weight,
             "quantiles": list(self.quantiles),
-            "factors": list(self.factors),
+            "lines": [list(line) for line in self.lines],
         }
 
     @classmethod
@@ -41,7 +41,7 @@ class Judged:
             margin=float(document["margin"]),
             weight=float(document["weight"]),
             quantiles=tuple(document["quantiles"]),
-            factors=tuple(float(value) for value in document["factors"]),
+            lines=tuple((quantile, float(at)) for quantile, at in document["lines"]),
         )
 
 

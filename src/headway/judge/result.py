@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import exp, fsum, log
+from math import exp, fsum, inf, log
 from typing import Final
 
 from headway.judge.events import (
@@ -178,23 +178,19 @@ def _magnitude(judged: Judged, evidence: Evidence, question: Question) -> Result
     """Judge by exceedance: the mean over p50, p90, p95 and p99, one without a threshold at 1.
 
     Ranks are to be the other half; while they are not counted, exceedance stands alone.
-
-    For a proof the candidate's own line lies `factor` times as far as the stable version's. Where
-    that was not counted, the line at the margin serves, which is nearer: whoever is not slower
-    there is not slower further out, so the proof holds, and merely takes longer.
     """
     metric, factor = judged.metric, question.factor
-    own = factor if factor in judged.factors else None
+    names = {quantile: slow(metric, quantile) for quantile in judged.quantiles}
+    lines = {quantile: _line(judged, quantile, factor) for quantile in judged.quantiles}
     tests = tuple(
         _Test(
             SLOW_BETS[quantile],
-            _hits(evidence.current, slow(metric, quantile)),
-            _hits(evidence.settled, slow(metric, quantile, own), slow(metric, quantile)),
+            _hits(evidence.current, name),
+            _hits(evidence.settled, names[line], name) if (line := lines[quantile]) else (),
         )
-        for quantile in judged.quantiles
+        for quantile, name in names.items()
     )
-    provable = factor is not None and (own is not None or factor >= 1 + judged.margin)
-    slows = [slow(metric, quantile) for quantile in judged.quantiles]
+    provable = any(lines.values())
     return _answer(
         judged,
         question,
@@ -203,10 +199,28 @@ def _magnitude(judged: Judged, evidence: Evidence, question: Question) -> Result
         null=1.0,
         not_null=1.0 if provable else None,
         factor=factor,
-        seen=tuple(_seen(evidence.current, arm, *slows) for arm in (CANDIDATE, STABLE)),
+        seen=tuple(_seen(evidence.current, arm, *names.values()) for arm in (CANDIDATE, STABLE)),
         alone=None,
-        note="" if provable or factor is None else "its margin is wider than the factor to prove",
+        note="" if provable or factor is None else "no threshold bears a proof of this factor",
     )
+
+
+def _line(judged: Judged, quantile: str, factor: float | None) -> str | None:
+    """Return the furthest line of the candidate that bears a proof at this one of the stable's.
+
+    A candidate `factor` times as slow passes `factor` times the line at least as often as the
+    stable version passes the line itself, and so whatever lies nearer. Its evidence lies at
+    1 + margin times each quantile. Those that joined later are compared with themselves alone:
+    further ones were not counted from the beginning.
+    """
+    if factor is None:
+        return None
+    lines = dict(judged.lines)
+    if quantile in lines:
+        reach = factor * lines[quantile] / (1 + judged.margin)
+        near = [other for other in judged.quantiles if lines.get(other, inf) <= reach]
+        return max(near, key=lambda other: lines[other], default=None)
+    return quantile if factor >= 1 + judged.margin else None
 
 
 def _score(judged: Judged, evidence: Evidence, question: Question) -> Result:
