@@ -16,65 +16,84 @@ Bytes = Annotated[int, Field(ge=0)]
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", extra="ignore", frozen=True)
 
-    data: Path = Field(Path("data"), description="Folder of the database, artifacts and keys.")
+    data: Path = Field(
+        default=Path("data"), description="Folder of the database, artifacts and keys."
+    )
     database_url: str | None = Field(
-        None,
+        default=None,
         description="`postgresql+psycopg://…` or `sqlite:///…`; SQLite in `data` if unset.",
         repr=False,
     )
     run: Path | None = Field(
-        None, description="Folder of the sockets, short and private; `<data>/run` if unset."
+        default=None,
+        description="Folder of the sockets, short and private; `<data>/run` if unset.",
     )
-    host: str = Field("127.0.0.1", description="Address that the public port listens on.")
-    port: int = Field(8000, ge=0, le=65_535, description="The public port; 0: any free one.")
-    gateways: int = Field(2, ge=1, le=64, description="Gateway processes of `headway serve`.")
-    threads: int = Field(16, ge=4, le=256, description="Threads of the control process.")
+    host: str = Field(default="127.0.0.1", description="Address that the public port listens on.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="The public port; 0: any free one."
+    )
+    gateways: int = Field(
+        default=2, ge=1, le=64, description="Gateway processes of `headway serve`."
+    )
+    threads: int = Field(default=16, ge=4, le=256, description="Threads of the control process.")
     environment: str = Field(
-        "production", description="Where a caller belongs whose key names no environment."
+        default="production", description="Where a caller belongs whose key names no environment."
     )
 
-    root_key: SecretStr | None = Field(None, description="The root key, 64 hex digits.")
-    root_key_file: Path | None = Field(None, description="File that holds the root key.")
+    root_key: SecretStr | None = Field(default=None, description="The root key, 64 hex digits.")
+    root_key_file: Path | None = Field(default=None, description="File that holds the root key.")
     admin_key: SecretStr | None = Field(
-        None, description="The first admin key, from `headway keys generate`."
+        default=None, description="The first admin key, from `headway keys generate`."
     )
     metrics_token: SecretStr | None = Field(
-        None, description="A token with which scrapers may read `/metrics`, and nothing else."
+        default=None,
+        description="A token with which scrapers may read `/metrics`, and nothing else.",
     )
     trusted_hosts: str = Field(
-        "", description="Host names that control answers to, separated by commas; empty: any."
+        default="",
+        description="Host names that control answers to, separated by commas; empty: any.",
     )
     trusted_proxies: str = Field(
-        "", description="CIDRs whose X-Forwarded-For is believed, separated by commas."
+        default="", description="CIDRs whose X-Forwarded-For is believed, separated by commas."
     )
 
     outbound_allow: str = Field(
-        "", description="Private addresses that may be called: `10.20.0.0/16:8000, vllm:8000`."
+        default="",
+        description="Private addresses that may be called: `10.20.0.0/16:8000, vllm:8000`.",
     )
-    outbound_ca: Path | None = Field(None, description="Further roots for TLS, a PEM file.")
+    outbound_ca: Path | None = Field(
+        default=None, description="Further roots for TLS, a PEM file."
+    )
 
-    body_limit: Bytes = Field(32 << 20, description="Largest body of a traffic request, bytes.")
-    upload_limit: Bytes = Field(10 << 30, description="Largest artifact, bytes.")
-    connections: int = Field(10_000, ge=16, description="Connections of one gateway.")
-    drain_s: float = Field(30.0, ge=0, description="How long a stop waits for running requests.")
+    body_limit: Bytes = Field(
+        default=32 << 20, description="Largest body of a traffic request, bytes."
+    )
+    upload_limit: Bytes = Field(default=10 << 30, description="Largest artifact, bytes.")
+    connections: int = Field(default=10_000, ge=16, description="Connections of one gateway.")
+    drain_s: float = Field(
+        default=30.0, ge=0, description="How long a stop waits for running requests."
+    )
 
     runners: str = Field(
-        "", description="Sockets of runners elsewhere, separated by commas; empty: our own."
+        default="",
+        description="Sockets of runners elsewhere, separated by commas; empty: our own.",
     )
     runner_memory: Bytes = Field(
-        4 << 30, description="Address space of the runner, bytes; 0: no limit."
+        default=4 << 30, description="Address space of the runner, bytes; 0: no limit."
     )
-    runner_cache: Bytes = Field(1 << 30, description="Memory for loaded models, bytes.")
-    runner_threads: int = Field(2, ge=1, le=64, description="Inferences at the same time.")
+    runner_cache: Bytes = Field(default=1 << 30, description="Memory for loaded models, bytes.")
+    runner_threads: int = Field(default=2, ge=1, le=64, description="Inferences at the same time.")
 
-    feedback_window_s: int = Field(7 * 86_400, ge=60, description="How late feedback may come.")
+    feedback_window_s: int = Field(
+        default=7 * 86_400, ge=60, description="How late feedback may come."
+    )
     keep_minutes_s: int = Field(
-        30 * 86_400, ge=3_600, description="How long measurements per minute are kept."
+        default=30 * 86_400, ge=3_600, description="How long measurements per minute are kept."
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="Signs webhooks (Standard Webhooks, `whsec_…`)."
+        default=None, description="Signs webhooks (Standard Webhooks, `whsec_…`)."
     )
-    log_level: str = Field("info", description="`debug`, `info`, `warning` or `error`.")
+    log_level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
 
     @field_validator("log_level")
     @classmethod

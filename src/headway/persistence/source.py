@@ -12,6 +12,7 @@ from headway.persistence.tables import aliases, keys, models, route_revisions, r
 from headway.registry.model import State
 from headway.registry.version import SemVer
 
+_ARCHIVED_NOT: Final = False
 _GONE: Final = (State.RETIRED, State.YANKED)
 
 
@@ -74,7 +75,12 @@ class SqlSource:
                 versions.c.target,
             )
             .join(versions, versions.c.model_id == models.c.id)
-            .where(models.c.folded.in_(sa.select(routes.c.model)))
+            .where(
+                sa.or_(
+                    models.c.archived == _ARCHIVED_NOT,
+                    models.c.folded.in_(sa.select(routes.c.model)),
+                )
+            )
             .order_by(versions.c.id)
         )
         return [

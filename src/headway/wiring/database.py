@@ -1,0 +1,76 @@
+"""The database of this machine: opened, upgraded, described; keys made beside a running server."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Final, TypeAlias
+
+from headway.auth.key import Digester, Secret
+from headway.auth.role import Role
+from headway.auth.rootkey import Purpose, RootKey
+from headway.auth.service import KeyService, Wish
+from headway.kernel.clock import utc_now
+from headway.persistence.engine import Database, open_database
+from headway.persistence.schema import Schema, check_schema
+from headway.persistence.schema import upgrade as upgrade_schema
+from headway.persistence.work import SqlWork, begin
+from headway.settings import Settings
+from headway.wiring.folders import private_folder
+from headway.wiring.rootkey import load_root_key
+
+Begin: TypeAlias = Callable[[], AbstractContextManager[SqlWork]]
+_ROOT_KEY_CHECK: Final = "root-key-check"
+
+
+def open_settled(settings: Settings, *, pool_size: int) -> Database:
+    """Open the database that the settings name."""
+    private_folder(settings.data)
+    return open_database(settings.database, pool_size=pool_size)
+
+
+def beginner(database: Database, *, read_only: bool = False) -> Begin:
+    """Return what opens a transaction on it."""
+    return partial(begin, database, read_only=read_only)
+
+
+def verify_root_key(begin_work: Begin, root_key: RootKey) -> None:
+    """Remember which root key this database was made with, or raise `Refused` for another."""
+    with begin_work() as work:
+        stored = work.settings.keep(_ROOT_KEY_CHECK, root_key.check_value())
+        work.commit()
+    root_key.verify(stored)
+
+
+def upgrade(settings: Settings) -> str:
+    """Bring the schema to this version; say what it was."""
+    with open_settled(settings, pool_size=1) as database:
+        before = upgrade_schema(database)
+    if before is Schema.CURRENT:
+        return "the schema is up to date"
+    return f"the schema was {before} and is up to date now"
+
+
+def describe(settings: Settings) -> str:
+    """Say which library and which schema there are; raises `Refused` for an unknown one."""
+    with open_settled(settings, pool_size=1) as database:
+        schema = check_schema(database)
+        library = database.library.verdict if database.library else "PostgreSQL"
+    return f"{library}; schema: {schema}"
+
+
+def create_key(settings: Settings, *, name: str, role: str) -> str:
+    """Make a key on the machine that holds database and root key; return it, this once."""
+    root_key = load_root_key(settings)
+    with open_settled(settings, pool_size=1) as database:
+        upgrade_schema(database)
+        begin_work = beginner(database)
+        verify_root_key(begin_work, root_key)
+        digest = Digester(root_key.sub_key(Purpose.KEY_HASH))
+        service = KeyService(begin=begin_work, clock=utc_now, digest=digest)
+        made = service.create_on_machine(Wish(name=name, role=Role(role)))
+    return made.secret.text
+
+
+def generate_key() -> str:
+    """Return a new key that nobody knows yet, for HEADWAY_ADMIN_KEY."""
+    return Secret.generate().text
