@@ -158,7 +158,13 @@ def back_to(before: Route | None, *, current: Route) -> Target:
     if before.enabled and not current.enabled:
         off = replace(before, enabled=False)
         return Target(off, None, f"revision {before.revision}, still switched off")
-    return Target(before, before.revision, f"revision {before.revision}")
+    return to_revision(before)
+
+
+def to_revision(route: Route, *, called: str = "") -> Target:
+    """Return a revision of the route as it was; `called` is what somebody named it by."""
+    place = f"{called}, revision {route.revision}" if called else f"revision {route.revision}"
+    return Target(route, route.revision, f"{serving(route) or 'switched off'} ({place})")
 
 
 def to_version(version: Version, *, current: Route) -> Target:

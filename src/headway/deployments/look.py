@@ -212,12 +212,12 @@ def chain_of(work: Work, before: Route, progress: Progress, now: int) -> tuple[T
     """
     undo = progress.undo
     tried = {*undo.unanswered, undo.version} if undo else set()
-    found = [Target(before, before.revision, f"revision {before.revision}")]
+    found = [change.to_revision(before)]
     revisions = work.routes.revisions(
         before.model, before.environment, before=before.revision + 1, limit=_REVISIONS
     )
     if (old := change.stable_before(revisions, now=now)) is not None:
-        found.append(Target(old, old.revision, f"revision {old.revision}, stable for a day"))
+        found.append(change.to_revision(old, called="stable for a day"))
     if before.fallback is not None:
         try:
             number = SemVer.parse(before.fallback)

@@ -246,17 +246,17 @@ def target_of(work: Work, current: Route, active: Deployment | None, to: str) ->
         if (snapshot.model, snapshot.environment) != (current.model, current.environment):
             raise NotFound(f"{to} is a snapshot of {snapshot.model}/{snapshot.environment}")
         route = work.routes.get(current.model, current.environment, snapshot.revision)
-        return Target(route, route.revision, f"{to} (revision {route.revision})")
+        return change.to_revision(route, called=to)
     if _TIME.match(to):
         route = work.routes.at(current.model, current.environment, _time(to))
-        return Target(route, route.revision, f"revision {route.revision} of {to}")
+        return change.to_revision(route, called=f"at {to}")
     return change.to_version(named_version(work, current.model, to), current=current)
 
 
 def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
     """Return what was before the last change; steps of a deployment are one change together."""
     if active is not None and active.started_at is None:  # it has moved nothing yet
-        return Target(current, current.revision, f"revision {current.revision}")
+        return change.to_revision(current)
     if active is not None:
         before = None
         if active.before is not None:
@@ -267,7 +267,7 @@ def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
     ):
         route = work.routes.get(current.model, current.environment, snapshot.revision)
         if route.epoch is None and route.digest != current.digest:
-            return Target(route, route.revision, f"revision {route.revision}")
+            return change.to_revision(route)
     raise Invalid.at("/to", f"{current.name} has nothing before it: name a version instead")
 
 

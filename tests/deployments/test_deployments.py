@@ -1,0 +1,607 @@
+"""How deployments behave, told from outside: time passes, traffic speaks, callers move."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
+
+from headway.deployments.deployment import State, replay
+from headway.deployments.intent import Verb
+from headway.deployments.rollback import RollbackState
+from headway.judge.verdict import judge_again
+from headway.kernel.canonical import Json
+from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
+from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.gateway()
+    world.serve("1.0.0")
+    return world
+
+
+def test_first_version_goes_out_directly_whatever_the_strategy() -> None:
+    world = World()
+    deployment = world.deploy("1.0.0")
+    world.run(5 * SECOND)
+    assert world.shares() == {"1.0.0": 10_000}
+    world.run(2 * MINUTE)
+
+    assert world.row(deployment).state is State.SUCCEEDED
+    assert world.route().stable.version == "1.0.0"
+    assert world.route().epoch is None
+
+
+def test_candidate_that_proves_itself_becomes_the_stable_version(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    seen = []
+    for _ in range(200):
+        world.run(5 * SECOND)
+        if world.row(deployment).finished:
+            break
+        seen.append(world.shares().get("1.1.0"))
+        world.traffic(deployment, candidate=(60, 0), stable=(540, 0))
+
+    assert world.row(deployment).state is State.SUCCEEDED
+    assert list(dict.fromkeys(seen)) == [1_000, 5_000, 10_000]
+    assert world.shares() == {"1.1.0": 10_000}
+    assert world.route().stable.version == "1.1.0"
+
+
+def test_no_data_holds_the_step_however_long_it_lasts(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    for _ in range(30):
+        world.later(DAY)
+        world.gateways_follow()
+        world.tick()
+        world.tick()
+
+    row = world.row(deployment)
+    assert row.state is State.RUNNING
+    assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}
+    assert row.held_because == "not yet proven: not 5x worse, not within 2m"
+
+
+def test_held_step_ends_when_its_proof_comes(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * MINUTE)
+    assert world.row(deployment).held_since is not None
+    world.traffic(deployment, candidate=(300, 0), stable=(2_700, 0))
+    world.run(10 * SECOND)
+
+    assert world.row(deployment).held_since is None
+    assert world.shares() == {"1.0.0": 5_000, "1.1.0": 5_000}
+    assert world.kinds(deployment) == ["created", "step", "held", "step"]
+
+
+def test_worse_candidate_gives_every_caller_back(world: World) -> None:
+    before = world.route().text()
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(200, 40), stable=(1_800, 10))
+    world.run(6 * SECOND)
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert "worse on errors" in row.because
+    assert world.route().text() == before
+    assert world.route().epoch is None
+
+
+def test_worse_is_acted_on_in_the_very_next_tick(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(200, 40), stable=(1_800, 10))
+    world.later(500)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_gateways_veto_becomes_a_rollback(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.veto(deployment)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+    assert "errors > 50%" in world.row(deployment).because
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_limit_that_is_hit_in_control_becomes_a_rollback(world: World) -> None:
+    deployment = world.deploy("1.1.0", judge={"worse": {}, "never": {"errors": "> 20%"}}, steps=[
+        {"send": "10%", "for": "1h"}, {"send": "100%"}
+    ])  # fmt: skip
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(60, 55), stable=(540, 2))
+    world.run(3 * SECOND)
+
+    assert "the limit was hit: errors above 20%" in world.row(deployment).because
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_outage_of_both_arms_moves_nothing(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    for _ in range(5):
+        world.traffic(deployment, candidate=(100, 90), stable=(900, 810))
+        world.run(5 * SECOND)
+
+    assert world.row(deployment).state is State.RUNNING
+    assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}
+
+
+def test_rollback_is_finished_only_when_every_living_gateway_has_gone_back(world: World) -> None:
+    world.gateway("g2")
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA, why="wrong prompt")
+    world.tick()
+    world.courier()
+    world.flush("g1")
+    world.later(SECOND)
+    world.tick()
+    assert world.row(deployment).state is State.ROLLING_BACK
+    world.flush("g2")
+    world.later(SECOND)
+    world.tick()
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert row.because == "aborted by ada: wrong prompt; 1.0.0 answers again"
+
+
+def test_gateway_that_died_is_not_waited_for(world: World) -> None:
+    world.gateway("g2")
+    deployment = world.deploy("1.1.0")
+    world.later(6 * SECOND)
+    world.flush("g1")
+    world.tick()
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.tick()
+    world.courier()
+    world.flush("g1")
+    world.later(SECOND)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLED_BACK
+
+
+def test_twenty_good_answers_are_as_good_as_a_probe(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.measure("1.0.0", ok=5_000)  # before it went back: proves nothing
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.run(3 * SECOND, answers=False)
+    assert world.row(deployment).state is State.ROLLING_BACK
+    world.measure("1.0.0", ok=19)
+    world.run(2 * SECOND, answers=False)
+    assert world.row(deployment).state is State.ROLLING_BACK
+    world.measure("1.0.0", ok=1)
+    world.run(2 * SECOND, answers=False)
+
+    assert world.row(deployment).state is State.ROLLED_BACK
+
+
+def test_restored_version_that_does_not_answer_fails_the_rollback_and_is_tried_again(
+    world: World,
+) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.run(62 * SECOND, answers=False)
+    row = world.row(deployment)
+    assert row.state is State.ROLLBACK_FAILED
+    assert world.shares() == {"1.0.0": 10_000}
+    assert world.rollbacks.list()[0].state is RollbackState.FAILED
+
+    world.run(30 * SECOND)
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.rollbacks.list()[0].state is RollbackState.FINISHED
+
+
+def test_failed_rollback_falls_back_to_the_last_version_that_was_stable_for_a_day(
+    world: World,
+) -> None:
+    world.later(DAY)  # 1.0.0 serves for a day
+    world.gateways_follow()
+    world.serve("1.1.0")
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    for _ in range(75):
+        world.tick()
+        world.gateways_follow()
+        with world.begin() as work:
+            for message in work.outbox.claim_messages(owner="c", lease=1000, limit=9):
+                payload = message.payload
+                assert isinstance(payload, dict)
+                ok = payload["version"] == "1.0.0"
+                work.outbox.answer(message.key, {"ok": ok, "detail": "gone"}, owner="c")
+            work.commit()
+        world.later(SECOND)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.shares() == {"1.0.0": 10_000}
+    assert "rollback_failed" in world.kinds(deployment)
+
+
+def test_failed_rollback_can_be_abandoned_by_a_person(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    with pytest.raises(IllegalMove, match="is running: it cannot be asked to abandon"):
+        world.deployments.intend(deployment.id, Verb.ABANDON, actor=ADA)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.run(62 * SECOND, answers=False)
+    world.deployments.intend(deployment.id, Verb.ABANDON, actor=ADA, why="seen to")
+    world.tick()
+
+    assert world.row(deployment).state is State.ABANDONED
+    assert world.row(deployment).because == "abandoned by ada: seen to"
+    world.deploy("1.2.0")  # the route is free again
+
+
+def test_pause_stops_the_steps_and_resume_goes_on(world: World) -> None:
+    deployment = world.deploy("1.1.0", DIRECT)
+    world.run(2 * SECOND)
+    world.deployments.intend(deployment.id, Verb.PAUSE, actor=ADA, why="lunch")
+    world.run(HOUR, step=MINUTE)
+    assert world.row(deployment).state is State.PAUSED
+    world.deployments.intend(deployment.id, Verb.RESUME, actor=ADA)
+    world.run(30 * SECOND)
+    assert world.row(deployment).state is State.RUNNING  # the watch has its minute still
+    world.run(2 * MINUTE)
+
+    assert world.row(deployment).state is State.SUCCEEDED
+
+
+def test_paused_deployment_goes_back_for_the_same_reasons(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(2 * SECOND)
+    world.deployments.intend(deployment.id, Verb.PAUSE, actor=ADA)
+    world.run(2 * SECOND)
+    world.veto(deployment)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+
+
+def test_promotion_skips_one_proof_or_all_of_them(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(2 * SECOND)
+    with pytest.raises(Invalid, match="wants a reason"):
+        world.deployments.intend(deployment.id, Verb.PROMOTE, actor=ADA)
+    world.deployments.intend(deployment.id, Verb.PROMOTE, actor=ADA, why="hotfix")
+    world.run(2 * SECOND)
+    assert world.shares() == {"1.0.0": 5_000, "1.1.0": 5_000}
+    world.deployments.intend(deployment.id, Verb.PROMOTE, actor=ADA, why="hotfix", to="end")
+    world.tick()
+
+    assert world.shares() == {"1.1.0": 10_000}
+    assert "promoted by ada without its proof: hotfix" in world.row(deployment).because
+
+
+def test_promotion_never_lifts_a_limit(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(2 * SECOND)
+    world.deployments.intend(deployment.id, Verb.PROMOTE, actor=ADA, why="now", to="end")
+    world.veto(deployment)
+    world.tick()
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+
+
+def test_at_100_percent_the_old_version_stays_at_hand_for_a_veto(world: World) -> None:
+    deployment = world.deploy("1.1.0", DIRECT)
+    world.run(3 * SECOND)
+    route = world.route()
+
+    assert world.row(deployment).state is State.RUNNING
+    assert world.shares() == {"1.1.0": 10_000}
+    assert route.stable.version == "1.0.0"
+    assert [guard.arm for guard in route.guards] == ["candidate"]
+
+
+def test_every_route_of_a_deployment_has_its_salt_and_a_new_one_has_another(
+    world: World,
+) -> None:
+    first = world.deploy("1.1.0")
+    world.run(2 * SECOND)
+    world.traffic(first, candidate=(300, 0), stable=(2_700, 0))
+    world.run(10 * SECOND)
+    with world.begin() as work:
+        revisions = work.routes.revisions(MODEL, PRODUCTION, before=99, limit=2)
+    assert {route.salt for route in revisions} == {first.id}
+    segments = [route.rules[-1].segments for route in reversed(revisions)]
+    assert [(s.arm, s.share_bp) for s in segments[0]] == [("stable", 9_000), ("candidate", 1_000)]
+    assert [(s.arm, s.share_bp) for s in segments[1]] == [("stable", 5_000), ("candidate", 5_000)]
+
+
+# ── checks ───────────────────────────────────────────────────────────────────────────────────
+
+CHECKED: Mapping[str, Json] = {
+    **QUICK,
+    "steps": [{"check": ["loads", "smoke"], "within": "1m"}, {"send": "100%"}],
+}
+
+
+def test_no_traffic_before_every_check_has_passed(world: World) -> None:
+    deployment = world.deploy("1.1.0", CHECKED)
+    world.run(20 * SECOND, answers=False)
+    assert world.shares() == {"1.0.0": 10_000}
+    asked = world.courier()
+    world.later(SECOND)
+    world.tick()
+
+    assert sorted(message.key.split(":")[3] for message in asked) == ["loads", "smoke"]
+    assert world.shares() == {"1.1.0": 10_000}
+    assert world.row(deployment).state is State.RUNNING
+
+
+def test_smoke_asks_what_the_signature_takes_and_an_example_wins(world: World) -> None:
+    world.register("3.0.0", metadata={"example": {"inputs": ["mine"]}})
+    for number, request in (
+        (
+            "1.1.0",
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0] * 4}]},
+        ),
+        ("3.0.0", {"inputs": ["mine"]}),
+    ):
+        deployment = world.deploy(number, CHECKED)
+        world.tick()
+        payloads = [message.payload for message in world.courier()]
+        found = [
+            payload["request"]
+            for payload in payloads
+            if isinstance(payload, dict) and payload["check"] == "smoke"
+        ]
+        assert found == [request]
+        world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+        world.run(2 * SECOND)
+
+
+def test_check_that_fails_is_tried_again_until_it_passes(world: World) -> None:
+    deployment = world.deploy("1.1.0", CHECKED)
+    world.tick()
+    world.courier(ok=False, detail="no such file")
+    world.later(2 * SECOND)
+    world.tick()
+    assert "check loads failed: no such file; asked again" in world.history(deployment)[-1].why
+    world.courier()
+    world.later(SECOND)
+    world.tick()
+
+    assert world.shares() == {"1.1.0": 10_000}
+
+
+def test_check_that_keeps_failing_ends_it_and_no_route_was_published(world: World) -> None:
+    revision = world.route().revision
+    deployment = world.deploy("1.1.0", CHECKED)
+    for _ in range(70):
+        world.tick()
+        world.courier(ok=False, detail="no such file")
+        world.later(SECOND)
+    world.tick()
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert row.because == "check loads failed: no such file"
+    assert world.route().revision == revision
+
+
+def test_check_without_an_answer_ends_it_as_well(world: World) -> None:
+    deployment = world.deploy("1.1.0", CHECKED)
+    world.run(62 * SECOND, answers=False)
+    assert world.row(deployment).because == "check loads did not answer within 1m"
+
+
+# ── one at a time, all or nothing ────────────────────────────────────────────────────────────
+
+
+def test_second_deployment_of_a_route_is_told_what_stands_in_the_way(world: World) -> None:
+    first = world.deploy("1.1.0")
+    with pytest.raises(Conflict) as caught:
+        world.deploy("1.2.0")
+    assert caught.value.stands_in_the_way == first.id
+
+
+def test_reconciler_that_was_frozen_past_its_lease_changes_nothing(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    frozen = world.another_reconciler("frozen")
+    claimed, _, steady = frozen._claim()
+    world.later(MINUTE)
+    world.tick()
+    revision = world.route().revision
+
+    assert frozen._advance(claimed[0], steady=steady) is False
+    assert world.route().revision == revision
+    assert world.row(deployment).entered == 1
+
+
+def test_route_changed_meanwhile_leaves_the_deployment_where_it_was(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+
+    def somebody_changes_the_route() -> None:
+        with world.begin() as work:
+            seen = work.routes.current(MODEL, PRODUCTION)
+            work.routes.add(replace(seen, revision=seen.revision + 1, id=0, salt="by hand"))
+            work.commit()
+
+    late = world.interrupted(after=2, by=somebody_changes_the_route)  # claimed, looked
+    late.tick()
+
+    assert world.route().salt == "by hand"
+    row = world.row(deployment)
+    assert (row.entered, row.lease_owner) == (0, "")
+    assert world.kinds(deployment) == ["created"]
+
+
+def test_two_reconcilers_take_one_step(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+
+    def the_other_acts() -> None:
+        world.later(MINUTE)  # longer than the lease
+        world.another_reconciler("second").tick()
+
+    world.interrupted(after=2, by=the_other_acts).tick()
+
+    assert world.row(deployment).entered == 1
+    assert world.kinds(deployment) == ["created", "step"]
+
+
+def test_clock_that_jumped_advances_nothing_but_goes_back(world: World) -> None:
+    deployment = world.deploy("1.1.0", DIRECT)
+    world.run(5 * SECOND)
+    elapsed = [0.0]
+    from headway.deployments.reconciler import Pace  # noqa: PLC0415 - this test alone turns it
+
+    jumpy = replace(world.reconciler, pace=Pace(lambda: elapsed[0]))
+    jumpy.tick()
+    world.later(HOUR)  # the wall clock; the monotonic one stands
+    jumpy.tick()
+    assert world.row(deployment).state is State.RUNNING
+    world.later(HOUR)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    jumpy.tick()
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────────
+
+
+def test_finished_deployment_cannot_be_asked_for_anything(world: World) -> None:
+    deployment = world.deployments.list()[0]
+    for verb in (Verb.PAUSE, Verb.RESUME, Verb.ABORT, Verb.ABANDON):
+        with pytest.raises(IllegalMove, match="is succeeded"):
+            world.deployments.intend(deployment.id, verb, actor=ADA)
+
+
+def test_unknown_version_is_not_found_and_nothing_is_left(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.deploy("9.9.9")
+    assert len(world.deployments.list()) == 1
+
+
+def test_range_and_latest_become_one_version(world: World) -> None:
+    assert world.deploy("^1.0").version == "1.2.0"
+
+
+def test_yanked_version_is_refused_with_the_reason(world: World) -> None:
+    from headway.registry.model import State as VersionState  # noqa: PLC0415 - two states meet
+    from headway.registry.version import SemVer  # noqa: PLC0415 - likewise
+
+    with world.begin() as work:
+        version = work.versions.get(MODEL, SemVer(1, 2, 0))
+        work.versions.save(replace(version, state=VersionState.YANKED, reason="leaks"))
+        work.commit()
+    with pytest.raises(Refused, match=r"digits@1.2.0 is yanked: leaks"):
+        world.deploy("1.2.0")
+
+
+# ── history ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_history_replays_to_the_row(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * MINUTE)
+    world.traffic(deployment, candidate=(200, 40), stable=(1_800, 10))
+    world.run(10 * SECOND)
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert replay(world.history(deployment)) == row.remembered()
+
+
+def test_verdict_in_the_history_is_judged_again_to_the_same_finding(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(200, 40), stable=(1_800, 10))
+    world.run(6 * SECOND)
+
+    event = next(e for e in world.history(deployment) if e.kind == "deployment.rolling_back")
+    assert isinstance(event.detail, dict)
+    assert judge_again(str(event.detail["verdict"])).finding == "worse"
+    told = [line for line in world.deployments.why(deployment.id) if line["kind"] == event.kind]
+    assert "errors: candidate 40 of 200, stable 10 of 1,800" in str(told[0]["evidence"])
+
+
+def test_each_change_of_the_route_leaves_a_snapshot_of_what_was(world: World) -> None:
+    before = world.route()
+    world.deploy("1.1.0")
+    world.tick()
+    (snapshot, *_) = world.rollbacks.snapshots(model=MODEL, environment=PRODUCTION)
+
+    assert snapshot.revision == before.revision
+    assert snapshot.digest == before.digest
+
+
+def test_plan_tells_the_outside_what_happened(world: World) -> None:
+    deployment = world.deploy("1.1.0", notify=["webhook:https://ops.example.com/hooks"])
+    world.tick()
+    with world.begin() as work:
+        messages = [m for m in work.outbox.messages_of(deployment.id) if m.kind == "webhook"]
+    payloads = [m.payload for m in messages]
+
+    assert all(
+        isinstance(p, dict) and p["url"] == "https://ops.example.com/hooks" for p in payloads
+    )
+    bodies = [p["body"] for p in payloads if isinstance(p, dict)]
+    assert [b["type"] for b in bodies if isinstance(b, dict)] == [
+        "deployment.created",
+        "deployment.step",
+    ]
+
+
+def test_alias_moves_with_the_promotion_and_not_before(world: World) -> None:
+    deployment = world.deploy("1.1.0", DIRECT, alias="champion")
+    world.run(5 * SECOND)
+    with world.begin() as work:
+        assert work.aliases.find(MODEL, "champion") is None
+    world.run(2 * MINUTE)
+    with world.begin() as work:
+        alias = work.aliases.find(MODEL, "champion")
+
+    assert alias is not None
+    assert str(alias.version) == "1.1.0"
+    assert alias.why == f"promoted by {deployment.id}"
+
+
+def test_what_is_fixed_at_the_start_travels_in_every_revision(world: World) -> None:
+    for _ in range(30):
+        world.measure("1.0.0", ok=100, latency=tuple(float(v) for v in range(1, 101)))
+    deployment = world.deploy(
+        "1.1.0", judge={"worse": {"errors": "any", "latency": "20%"}, "sure": "99.5%"}
+    )
+    world.tick()
+    epoch = world.route().epoch
+
+    assert epoch is not None
+    assert epoch.deployment == deployment.id
+    assert epoch.alpha == 0.005
+    assert epoch.first_gateway == 1
+    assert epoch.ages["errors"].m == 2_000
+    assert epoch.ages["errors"].l == 2_000
+    assert abs(epoch.thresholds_ms["p90"] - 90) < 2
+    assert epoch.margin == {"errors": 0.0, "latency": 0.2}
+
+
+def test_quantiles_join_when_enough_was_measured(world: World) -> None:
+    world.deploy("1.1.0", judge={"worse": {"latency": "20%"}})
+    world.run(3 * SECOND)
+    assert world.route().epoch is not None
+    assert world.route().epoch.thresholds_ms == {}  # type: ignore[union-attr]  # said above
+    world.measure("1.0.0", ok=100, latency=tuple(float(v) for v in range(1, 101)))
+    world.run(2 * MINUTE)
+
+    epoch = world.route().epoch
+    assert epoch is not None
+    assert sorted(epoch.thresholds_ms) == ["p50"]
+    assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}

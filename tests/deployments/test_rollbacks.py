@@ -1,0 +1,213 @@
+"""Going back because somebody asks: never refused, and exactly to what was."""
+
+import pytest
+from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, World
+
+from headway.deployments.deployment import State, replay
+from headway.deployments.rollback import Rollback, RollbackState
+from headway.kernel.clock import HOUR, MINUTE, SECOND
+from headway.kernel.errors import Invalid, NotFound
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.gateway()
+    world.serve("1.0.0")
+    world.serve("1.1.0")
+    return world
+
+
+def back(world: World, to: str = "previous") -> Rollback:
+    return world.rollbacks.roll_back(
+        model=MODEL, environment=PRODUCTION, to=to, why="complaints", actor=ADA
+    )
+
+
+def test_previous_is_what_the_last_deployment_found(world: World) -> None:
+    with world.begin() as work:
+        before = next(
+            route
+            for route in work.routes.revisions(MODEL, PRODUCTION, before=99, limit=99)
+            if route.epoch is None and route.versions() == {"1.0.0"}
+        )
+    rollback = back(world)
+
+    assert world.shares() == {"1.0.0": 10_000}
+    assert world.route().text() == before.text()
+    assert world.route().digest == before.digest
+    assert (rollback.to_revision, rollback.automatic) == (before.revision, False)
+    assert rollback.actor == "ada"
+
+
+def test_previous_of_a_rollback_is_what_it_left(world: World) -> None:
+    back(world)
+    world.later(SECOND)
+    back(world)
+    assert world.shares() == {"1.1.0": 10_000}
+
+
+def test_rollback_is_finished_when_the_version_answers(world: World) -> None:
+    rollback = back(world)
+    assert world.rollbacks.get(rollback.id).state is RollbackState.COMMITTED
+    world.tick()
+    assert world.rollbacks.get(rollback.id).state is RollbackState.COMMITTED
+    world.gateways_follow()
+    world.courier()
+    world.tick()
+
+    row = world.rollbacks.get(rollback.id)
+    assert row.state is RollbackState.FINISHED
+    assert row.finished_at == world.now
+
+
+def test_rollback_without_an_answer_fails_and_finishes_when_one_comes(world: World) -> None:
+    rollback = back(world)
+    world.run(62 * SECOND, answers=False)
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FAILED
+    assert world.shares() == {"1.0.0": 10_000}
+    world.courier()
+    world.run(2 * SECOND)
+
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
+def test_rollback_asks_again_after_an_answer_in_vain(world: World) -> None:
+    rollback = back(world)
+    world.courier(ok=False, detail="500")
+    world.later(6 * SECOND)
+    world.gateways_follow()
+    world.tick()
+    world.courier()
+    world.tick()
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
+def test_to_a_version_gives_it_to_everybody(world: World) -> None:
+    back(world, "1.2.0")
+    assert world.shares() == {"1.2.0": 10_000}
+
+
+def test_to_a_snapshot_is_its_text_byte_for_byte(world: World) -> None:
+    salted = world.route()
+    snapshot = world.rollbacks.take_snapshot(
+        model=MODEL, environment=PRODUCTION, reason="before the fair", actor=ADA
+    )
+    back(world, "1.2.0")
+    back(world, snapshot.id)
+
+    assert world.route().text() == salted.text()
+    assert world.route().digest == snapshot.digest
+
+
+def test_to_a_time_is_what_was_then(world: World) -> None:
+    text = world.route().text()
+    world.later(HOUR)
+    world.serve("1.2.0")
+    back(world, "2027-01-15T08:30:00Z")
+    assert world.route().text() == text
+
+
+def test_active_deployment_goes_back_in_the_same_transaction(world: World) -> None:
+    text = world.route().text()
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    rollback = back(world)
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLING_BACK
+    assert row.because == "rolled back to 1.1.0 (revision 4) by ada: complaints"
+    assert world.route().text() == text
+    assert rollback.deployment == deployment.id
+    world.run(3 * SECOND)
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+    assert replay(world.history(deployment)) == world.row(deployment).remembered()
+
+
+def test_active_deployment_can_be_rolled_back_to_any_version(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    back(world, "1.0.0")
+    assert world.shares() == {"1.0.0": 10_000}
+    world.run(3 * SECOND)
+    assert world.row(deployment).because.endswith("1.0.0 answers again")
+
+
+def test_deployment_that_has_not_begun_is_rolled_back_as_well(world: World) -> None:
+    text = world.route().text()
+    deployment = world.deploy("1.2.0")
+    back(world)
+    assert world.row(deployment).state is State.ROLLING_BACK
+    world.run(3 * SECOND)
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.route().text() == text
+
+
+def test_rolling_back_may_be_asked_again_to_elsewhere(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    first = back(world)
+    second = back(world, "1.0.0")
+    world.run(3 * SECOND)
+
+    assert world.shares() == {"1.0.0": 10_000}
+    assert world.rollbacks.get(first.id).state is RollbackState.FAILED
+    assert world.rollbacks.get(second.id).state is RollbackState.FINISHED
+    assert world.row(deployment).state is State.ROLLED_BACK
+
+
+def test_reconciler_that_holds_the_lease_does_not_keep_a_person_waiting(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.later(SECOND)
+    text = world.route().text()
+
+    def somebody_goes_back() -> None:
+        back(world)
+
+    late = world.interrupted(after=2, by=somebody_goes_back)
+    world.traffic(deployment, candidate=(300, 0), stable=(2_700, 0))
+    world.later(5 * SECOND)
+    late.tick()  # would have entered the next step
+
+    assert world.row(deployment).state is State.ROLLING_BACK
+    assert world.shares() == {"1.1.0": 10_000}
+    assert world.route().text() != text
+
+
+def test_first_version_that_goes_back_switches_the_route_off() -> None:
+    world = World()
+    world.gateway()
+    deployment = world.deploy("1.0.0", DIRECT)
+    world.run(3 * SECOND)
+    world.veto(deployment)
+    world.run(3 * SECOND)
+
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.route().enabled is False
+    world.serve("1.1.0")
+    assert world.route().enabled is True
+
+
+def test_nothing_before_is_said_and_a_wrong_target_is_not_found() -> None:
+    world = World()
+    with pytest.raises(NotFound, match="there is no route"):
+        back(world)
+    world.serve("1.0.0")
+    with pytest.raises(Invalid, match="has nothing before it"):
+        back(world)
+    with pytest.raises(NotFound):
+        back(world, "snap_404")
+    with pytest.raises(NotFound):
+        back(world, "7.7.7")
+    with pytest.raises(Invalid, match="names no zone"):
+        back(world, "2027-01-15T08:30:00")
+
+
+def test_rollback_that_was_overtaken_by_another_change_is_over(world: World) -> None:
+    rollback = back(world)
+    world.later(MINUTE // 2)
+    back(world, "1.2.0")
+    world.tick()
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
