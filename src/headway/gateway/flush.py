@@ -1,0 +1,205 @@
+"""The one thread that speaks to the database: it reads the routes and hands over what was seen.
+
+    every 200 ms   has the generation changed? then read, compile, keep in the file, deliver
+    every second   freeze a batch and hand it over; also the sign of life, and the acknowledgement
+
+No request ever waits for it. A batch that is known not to have been taken is merged into the next;
+one whose outcome is unknown goes again as it is, with the same number, until the store has said
+what became of it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from headway.gateway.accumulator import Accumulator
+from headway.gateway.ports import Begin
+from headway.gateway.view import Compiler, View, ViewFile
+from headway.kernel.clock import Clock
+from headway.tracking.measurement import Batch
+
+POLL_SECONDS: Final = 0.2
+FLUSH_SECONDS: Final = 1.0
+AWAY: Final = 1_000
+"""What a gateway adds to the last number it knows, when it starts without the database."""
+
+Log = Callable[[str, Mapping[str, Any]], None]
+"""Takes what happened and its circumstances, for the log."""
+
+
+@dataclass(kw_only=True)
+class Reporter:
+    """What the thread does, as a plain object: `step` is one look at what is due.
+
+    `deliver` hands a view over to the loop's thread; `applied` says which generation is answered
+    by there, and that is what is acknowledged.
+    """
+
+    begin: Begin
+    look: Begin
+    """A transaction that only reads."""
+    accumulator: Accumulator
+    compiler: Compiler
+    deliver: Callable[[View], None]
+    applied: Callable[[], int]
+    boot: str
+    """The id of this start."""
+    host: str
+    pid: int
+    clock: Clock
+    log: Log
+    file: ViewFile | None = None
+    starts: int = 0
+    """How often the supervisor has started this gateway, itself included."""
+    new_boot: Callable[[], str] | None = None
+    """Makes the id of another start, for when the store has forgotten this one."""
+    number: int = 0
+    """This gateway's own, rising with each start of any; 0 before it is known."""
+    _registered: bool = False
+    _seq: int = 0
+    _generation: int = -1
+    """Of the last view that was delivered."""
+    _unknown: Batch | None = field(default=None, repr=False)
+    """A batch whose outcome is not known."""
+    _next_poll: float = 0.0
+    _next_flush: float = 0.0
+    _acknowledged: int = -1
+    _last_good: int = 0
+    _failing: bool = False
+
+    def start(self) -> None:
+        """Read the first view: from the database, else from the file. Called before serving.
+
+        Sets `number`, which the limits of the first view need.
+        """
+        kept = self.file.load() if self.file is not None else None
+        known = kept[1] if kept is not None else 0
+        if self._attempt("register", lambda: self._register(at_least=known)):
+            self._attempt("read the routes", self._poll)
+        if not self._registered:
+            self.number = known + AWAY + self.starts
+        if self._generation < 0 and kept is not None:
+            try:
+                view = self.compiler.compile(kept[0])
+            except (KeyError, TypeError, ValueError) as error:
+                self.log("the kept routes cannot be read", {"error": repr(error)})
+            else:
+                # Its generation is delivered, but whatever the store says is newer to us.
+                self.deliver(view)
+
+    def step(self, now: float) -> None:
+        """Do what is due; `now` in monotonic seconds. Never raises for what the store does."""
+        if now >= self._next_poll:
+            self._next_poll = now + POLL_SECONDS
+            self._attempt("read the routes", self._poll)
+        # A change of the routes is acknowledged at once, unless nobody is there to hear it.
+        changed = self.applied() != self._acknowledged and not self._failing
+        if now >= self._next_flush or changed:
+            self._next_flush = now + FLUSH_SECONDS
+            self.flush()
+
+    def run(self, stop: threading.Event, monotonic: Callable[[], float]) -> None:
+        """Step until `stop` is set, then flush a last time and sign off."""
+        while not stop.is_set():
+            self.step(monotonic())
+            stop.wait(POLL_SECONDS / 4)
+        self.flush()
+        self._attempt("sign off", self._sign_off)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `/readyz` says of the database."""
+        age = self.clock() - self._last_good if self._last_good else None
+        return {"ok": self._registered and not self._failing, "last_answer_ms_ago": age}
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - a store may fail in any way; traffic goes on
+            self._failed(what, error)
+            return False
+        self._worked()
+        return True
+
+    def _failed(self, what: str, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            self.log("the database does not answer", {"what": what, "error": type(error).__name__})
+
+    def _worked(self) -> None:
+        if self._failing:
+            self.log("the database answers again", {})
+        self._failing = False
+        self._last_good = self.clock()
+
+    def _register(self, *, at_least: int) -> None:
+        with self.begin() as work:
+            row = work.gateways.start(
+                boot=self.boot, host=self.host, pid=self.pid, at_least=at_least
+            )
+            work.commit()
+        self._registered = True
+        self._seq = row.seq
+        self.number = row.number
+
+    def _poll(self) -> None:
+        with self.look() as work:
+            generation = work.source.generation()
+            if generation == self._generation:
+                return
+            document = work.source.document()
+        view = self.compiler.compile(document)
+        for problem in view.problems:
+            self.log("a part of the routes cannot be used", {"problem": problem})
+        self.deliver(view)
+        self._generation = view.generation
+        if self.file is not None:
+            kept = self.file.load()
+            try:
+                # Gateways of one machine share the file; the highest number must survive.
+                self.file.save(document, number=max(self.number, kept[1] if kept else 0))
+            except OSError as error:
+                self.log("the routes cannot be kept in a file", {"error": repr(error)})
+
+    def flush(self) -> None:
+        """Hand over what was seen since the last time."""
+        if not self._registered and not self._attempt(
+            "register", lambda: self._register(at_least=self.number)
+        ):
+            return
+        applied = self.applied()
+        batch = self._unknown
+        again = batch is not None
+        if batch is None:
+            batch = self.accumulator.freeze(self.boot, self._seq + 1, applied)
+        committing = False
+        try:
+            with self.begin() as work:
+                taken = work.gateways.flush(batch)
+                committing = True
+                work.commit()
+        except Exception as error:  # noqa: BLE001 - see `_attempt`
+            self._failed("flush", error)
+            if again or committing:
+                self._unknown = batch
+            else:
+                self.accumulator.merge_back(batch)
+            return
+        self._worked()
+        self._unknown = None
+        if taken or again:
+            # A repeat that was not taken was taken the first time.
+            self._seq = batch.seq
+            self._acknowledged = batch.applied_generation
+            return
+        # Nobody took it before, and its number is not the next: the store has forgotten us.
+        self.accumulator.merge_back(batch)
+        self._registered = False
+        if self.new_boot is not None:
+            self.boot = self.new_boot()
+
+    def _sign_off(self) -> None:
+        if self._registered:
+            with self.begin() as work:
+                work.gateways.stop(self.boot)
+                work.commit()

@@ -1,0 +1,340 @@
+"""What a gateway answers by itself: lists of models, their descriptions, health."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from headway.auth.policy import Caller
+from headway.auth.role import Permission
+from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
+from headway.gateway.pipeline import Pipeline
+from headway.gateway.view import Served
+from headway.kernel.clock import SECOND
+from headway.registry.version import SemVer
+from headway.tracking.measurement import Outcome
+from headway.wire.framing import FieldLines, Headers
+from headway.wire.server import Call
+from headway.wire.upstream import Deadlines, Failure, Origin
+
+JSON: Final = FieldLines(b"content-type: application/json\r\n")
+PROBLEM: Final = FieldLines(b"content-type: application/problem+json\r\n")
+_PATIENCE: Final = Deadlines(connect=1.0, first_byte=2.0, idle=2.0, total=3.0)
+_LOAD_PATIENCE: Final = Deadlines(connect=1.0, first_byte=130.0, idle=10.0, total=150.0)
+_MOST_LISTED: Final = 1_000
+_KINDS: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+Told = Callable[[int, bytes], None]
+"""Takes the status and the body of an answer; status 0: there was none."""
+
+
+class Asked:
+    """A small question to one of our own processes (`Receiver`)."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._status = 0
+        self._parts: list[bytes] = []
+
+    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+        self._status = status
+
+    def on_data(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def on_complete(self, *, by_close: bool) -> None:  # noqa: ARG002 - a port
+        self._told(self._status, b"".join(self._parts))
+
+    def on_failure(self, failure: Failure) -> None:  # noqa: ARG002 - a port
+        self._told(0, b"")
+
+
+def question(path: str) -> bytes:
+    """Write the request of a small question."""
+    return b"GET %b HTTP/1.1\r\nhost: headway\r\n\r\n" % path.encode("ascii")
+
+
+class Models:
+    """Lists and descriptions of what a caller may call."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def answer(self, call: Call, name: str | None) -> None:
+        """Answer `GET /v1/models` or one of them, in the shape that the caller's client reads."""
+        anthropic = call.headers.get(b"anthropic-version") is not None
+        try:
+            caller = self._pipeline.identify(call, Permission.TRAFFIC_LIST)
+            environment = self._pipeline.environment_of(caller, call.headers)
+            if name is None:
+                listed = self._visible(caller, environment)
+                document = _page(call, listed) if anthropic else _list(listed)
+            else:
+                document = _entry(self._one(caller, environment, name), name, anthropic=anthropic)
+        except NotAnswered as refused:
+            body = _anthropic_fault if anthropic else _openai_fault
+            respond_problem(call, refused.problem, JSON, body(refused.problem))
+            return
+        call.respond(200, JSON, orjson.dumps(document))
+
+    def _one(self, caller: Caller, environment: str, name: str) -> Served:
+        model, ref = split_pin(name)
+        served = self._pipeline.find(caller, environment, model)
+        if ref is not None and self._pipeline.view.release(model, ref) is None:
+            raise NotAnswered(_no_version(model, ref))
+        return served
+
+    def _visible(self, caller: Caller, environment: str) -> list[Served]:
+        return [
+            served
+            for served in self._pipeline.view.models(environment)
+            if served.route.enabled and caller.sees_model(served.route.model)
+        ]
+
+    def describe(self, call: Call, model: str, ref: str | None) -> None:
+        """Answer `GET /v2/models/{model}[/versions/{version}]`: its inputs and outputs."""
+        pipeline = self._pipeline
+        try:
+            served, release, prepared = self._release(call, model, ref)
+        except NotAnswered as refused:
+            respond_problem(call, refused.problem, JSON, inference_fault(refused.problem))
+            return
+        numbers = _numbers(pipeline.view.releases.get(model.lower(), {}))
+        document: dict[str, Any] = {
+            "name": served.route.model,
+            "versions": numbers if ref is None else [release.version],
+            "platform": "openai" if release.artifact is None else "onnx_onnxv1",
+            "inputs": [],
+            "outputs": [],
+        }
+        if release.artifact is None:
+            call.respond(200, JSON, orjson.dumps(document))
+            return
+
+        def told(status: int, body: bytes) -> None:
+            if status != 200:
+                problem = Problem(
+                    503,
+                    "the process that runs this model does not describe it now",
+                    Outcome.GATEWAY,
+                    "runner_unavailable",
+                    retry_after=1,
+                )
+                respond_problem(call, problem, JSON, inference_fault(problem))
+                return
+            named = {"name": document["name"], "versions": document["versions"]}
+            call.respond(200, JSON, orjson.dumps(orjson.loads(body) | named))
+
+        pipeline.pool.send(
+            prepared.origin,
+            question(f"/v2/models/{release.artifact}"),
+            b"",
+            Asked(told),
+            _LOAD_PATIENCE,
+        )
+
+    def ready(self, call: Call, model: str, ref: str | None) -> None:
+        """Answer `GET /v2/models/{model}[/versions/{version}]/ready`; clients read the status."""
+        try:
+            served, _, prepared = self._release(call, model, ref)
+        except NotAnswered as refused:
+            respond_problem(call, refused.problem, JSON, inference_fault(refused.problem))
+            return
+        good = served.route.enabled and not prepared.fault
+        document = {"name": served.route.model, "ready": good}
+        call.respond(200 if good else 503, JSON, orjson.dumps(document))
+
+    def _release(
+        self, call: Call, model: str, ref: str | None
+    ) -> tuple[Served, Release, Prepared]:
+        pipeline = self._pipeline
+        caller = pipeline.identify(call, Permission.TRAFFIC_LIST)
+        environment = pipeline.environment_of(caller, call.headers)
+        served = pipeline.find(caller, environment, model)
+        found = pipeline.view.release(model, ref or served.route.stable.version)
+        if found is None:
+            raise NotAnswered(_no_version(model, ref or "stable"))
+        return served, *found
+
+
+def _no_version(model: str, ref: str) -> Problem:
+    return Problem(
+        404, f"{model} has no version {ref[:128]!r}", Outcome.CALLER, "model_not_found", "model"
+    )
+
+
+def _list(listed: Sequence[Served]) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [_entry(served, served.route.model, anthropic=False) for served in listed],
+    }
+
+
+def _entry(served: Served, name: str, *, anthropic: bool) -> dict[str, Any]:
+    route = served.route
+    seconds = route.created_at // SECOND
+    if not anthropic:
+        return {"id": name, "object": "model", "created": seconds, "owned_by": "headway"}
+    created = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": name,
+        "created_at": created,
+        "lifecycle": _lifecycle(served),
+    }
+
+
+def _lifecycle(served: Served) -> str:
+    stable = served.route.stable
+    states = [arm.release.state for arm in served.arms if arm.release.version == stable.version]
+    return states[0] if states and states[0] in {"deprecated", "retired"} else "active"
+
+
+def _page(call: Call, listed: Sequence[Served]) -> dict[str, Any]:
+    """Return one page as Anthropic's clients read them: `limit`, `after_id`, `before_id`."""
+    query = dict(parse_qsl(call.query.decode("latin-1")))
+    text = query.get("limit", "20")
+    if not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= _MOST_LISTED:
+        raise NotAnswered(
+            Problem(
+                400,
+                f"`limit` must be a number from 1 to {_MOST_LISTED}",
+                Outcome.CALLER,
+                "invalid_value",
+                "limit",
+            )
+        )
+    limit = int(text)
+    entries = [_entry(served, served.route.model, anthropic=True) for served in listed]
+    if (state := query.get("lifecycle")) is not None:
+        entries = [entry for entry in entries if entry["lifecycle"] == state]
+    ids = [entry["id"] for entry in entries]
+    if (after := query.get("after_id")) in ids:
+        entries = entries[ids.index(after) + 1 :]
+        page = entries[:limit]
+    elif (before := query.get("before_id")) in ids:
+        entries = entries[: ids.index(before)]
+        page = entries[-limit:]
+    else:
+        page = entries[:limit]
+    return {
+        "data": page,
+        "has_more": len(page) < len(entries),
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+
+
+def _openai_fault(problem: Problem) -> bytes:
+    return orjson.dumps(
+        {
+            "error": {
+                "message": problem.detail,
+                "type": "invalid_request_error",
+                "param": problem.param,
+                "code": problem.code,
+            }
+        }
+    )
+
+
+def _anthropic_fault(problem: Problem) -> bytes:
+    kind = _KINDS.get(problem.status, "api_error")
+    error = {"type": kind, "message": problem.detail}
+    return orjson.dumps({"type": "error", "error": error})
+
+
+def inference_fault(problem: Problem) -> bytes:
+    """Write a problem as Open Inference's clients read it."""
+    return orjson.dumps({"error": problem.detail})
+
+
+def respond_problem(call: Call, problem: Problem, kind: FieldLines, body: bytes) -> None:
+    """Answer with a problem."""
+    lines = bytes(kind)
+    if problem.retry_after is not None:
+        lines += b"retry-after: %d\r\n" % problem.retry_after
+    if problem.status == 401:
+        lines += b"www-authenticate: Bearer\r\n"
+    call.respond(problem.status, FieldLines(lines), body)
+
+
+class Health:
+    """`/readyz`: each part and its state. 200 while traffic can be answered.
+
+    A balancer must not empty all hosts when the database fails over: what a gateway cannot answer
+    without is a view, and nothing else.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        parts: Mapping[str, tuple[Origin, str]],
+        database: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """`parts`: by name, whom to ask and at which path. `database`: what the reporter knows."""
+        self._pipeline = pipeline
+        self._parts = parts
+        self._database = database
+
+    def answer(self, call: Call) -> None:
+        """Ask the other processes, and answer when all have."""
+        waiting = set(self._parts)
+        states: dict[str, str] = {}
+
+        def told(name: str) -> Told:
+            def heard(status: int, _body: bytes) -> None:
+                waiting.discard(name)
+                states[name] = "ok" if status == 200 else "down"
+                if not waiting:
+                    self._respond(call, states)
+
+            return heard
+
+        for name, (origin, path) in self._parts.items():
+            self._pipeline.pool.send(origin, question(path), b"", Asked(told(name)), _PATIENCE)
+        if not self._parts:
+            self._respond(call, states)
+
+    def _respond(self, call: Call, states: Mapping[str, str]) -> None:
+        view = self._pipeline.view
+        ready = view.generation >= 0
+        now = self._pipeline.clock()
+        database = self._database()
+        degraded = any(state != "ok" for state in states.values()) or not database["ok"]
+        routes = ("degraded" if view.problems else "ok") if ready else "starting"
+        document = {
+            "status": ("degraded" if degraded else "ready") if ready else "starting",
+            "parts": {
+                "routes": {
+                    "state": routes,
+                    "generation": view.generation,
+                    "age_ms": max(0, now - view.at) if ready else None,
+                    "problems": list(view.problems)[:20],
+                },
+                "database": {**database, "state": "ok" if database["ok"] else "down"},
+                **{name: {"state": state} for name, state in states.items()},
+            },
+        }
+        call.respond(200 if ready else 503, JSON, orjson.dumps(document))
+
+
+def server_metadata() -> bytes:
+    """Return the answer of `GET /v2`."""
+    return orjson.dumps({"name": "headway", "version": version_of("headway"), "extensions": []})
+
+
+def _numbers(releases: Mapping[str, tuple[Release, Prepared]]) -> list[str]:
+    """Return the versions of a model, lowest first."""
+    return sorted((found[0].version for found in releases.values()), key=SemVer.parse)

@@ -1,0 +1,636 @@
+"""The life of one request on a traffic path, from its head to the one record of how it ended.
+
+    take ── body ── read ── way ── stamp ── write ── send ── answer ── record
+      │       │       │      │                │        │
+    401 429  413     400   404 503           422    502 504: all in the caller's own dialect
+
+A `Passage` is also what takes the upstream's answer. An answer in one piece is held until it is
+complete; a stream passes event by event. Until something of the answer is written, a failure may
+be tried again or handed to the route's fallback; after that it is told as what it is: an error
+event, and a connection that breaks.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import orjson
+
+from headway.auth.policy import Caller
+from headway.auth.role import Permission
+from headway.gateway import truth
+from headway.gateway.accumulator import Flight
+from headway.gateway.exchange import NO_TOKENS, Ask, Format, NotAnswered, Prepared, Problem, Watch
+from headway.gateway.limits import retry_after
+from headway.gateway.pipeline import CONTROL, Pipeline, Way
+from headway.gateway.view import Destination
+from headway.routing.assignment import OUTSIDE
+from headway.tracking.measurement import Outcome
+from headway.tracking.stamp import SINGLE, Stamper, flags_of
+from headway.wire.framing import FieldLines, Headers
+from headway.wire.server import Call
+from headway.wire.upstream import Deadlines, Failure, Sending
+
+JSON_TYPE: Final = b"content-type: application/json\r\n"
+_EVENTS_TYPE: Final = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+)
+_STREAM: Final = b"text/event-stream"
+_BINARY: Final = b"application/octet-stream"
+_UP: Final = frozenset(
+    {
+        b"accept",
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"inference-header-content-length",
+        b"openai-organization",
+        b"traceparent",
+        b"tracestate",
+    }
+)
+"""What of a caller's head goes to the upstream; everything else is ours to say."""
+_DOWN: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"inference-header-content-length")
+"""How the names begin of what comes back."""
+_ID_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+_AFTER_DONE_SECONDS: Final = 1.0
+"""How long an upstream may take to end a body whose last event has come."""
+_BACKOFF_SECONDS: Final = 0.2
+_LONGEST_BACKOFF: Final = 2.0
+_CHECK_WAITS_SECONDS: Final = 3.0
+_CHECK_LOOKS_SECONDS: Final = 0.1
+_FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
+_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
+_NOTHING: Final = FieldLines(b"")
+
+
+def is_id(value: bytes) -> bool:
+    """Say whether an id that somebody else made may be passed on: `[A-Za-z0-9._-]{1,128}`."""
+    return 0 < len(value) <= 128 and not value.translate(None, _ID_LETTERS)
+
+
+class Passage:
+    """One request on its way through."""
+
+    __slots__ = (
+        "_answer_size",
+        "_ask",
+        "_attempts",
+        "_by",
+        "_call",
+        "_caller",
+        "_destination",
+        "_fallen_back",
+        "_first_ms",
+        "_flight",
+        "_format",
+        "_headers",
+        "_model",
+        "_over",
+        "_over_at",
+        "_parts",
+        "_pipeline",
+        "_request",
+        "_sending",
+        "_stamp",
+        "_status",
+        "_watch",
+        "_way",
+    )
+
+    def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
+        """`model` is the name that stood in the path, if one did."""
+        self._pipeline = pipeline
+        self._call = call
+        self._format = format_
+        self._model = model
+        self._caller: Caller = CONTROL
+        self._ask: Ask | None = None
+        self._way: Way | None = None
+        self._destination: Destination | None = None
+        self._flight: Flight | None = None
+        self._stamp = ""
+        self._request: tuple[bytes, bytes] = (b"", b"")
+        """Head and body for the upstream, kept until they are surely not sent again."""
+        self._by = 0.0
+        """Monotonic seconds at which the caller stops waiting; 0.0: it did not say."""
+        self._sending: Sending | None = None
+        self._attempts = 0
+        self._fallen_back = False
+        self._status = 0
+        self._headers: Headers | None = None
+        self._parts: list[bytes] = []
+        self._answer_size = 0
+        self._watch: Watch | None = None
+        self._first_ms: float | None = None
+        self._over = False
+        self._over_at = 0.0
+
+    def take(self) -> None:
+        """Look at the head: who asks. What they may call is decided when the body is there."""
+        call = self._call
+        try:
+            self._caller = self._pipeline.identify(call, Permission.TRAFFIC_CALL)
+        except NotAnswered as refused:
+            self._respond(refused.problem)
+            return
+        if call.headers.get(b"content-encoding") not in _PLAIN:
+            self._respond(_PACKED)
+            return
+        call.on_gone = self._gone
+        call.collect(self._pipeline.body_limit, self._arrived)
+
+    # From the caller
+
+    def _arrived(self, _call: Call, body: bytes) -> None:
+        try:
+            self._start(body)
+        except NotAnswered as refused:
+            if not self._await_version(refused.problem, body):
+                self._fail(refused.problem)
+
+    def _await_version(self, problem: Problem, body: bytes) -> bool:
+        """Let a check wait for its version: control may be faster than our look at the routes."""
+        pipeline = self._pipeline
+        waited = pipeline.monotonic() - self._call.last_byte_at
+        if self._caller is not CONTROL or problem.status != 404 or waited > _CHECK_WAITS_SECONDS:
+            return False
+        pipeline.later(
+            _CHECK_LOOKS_SECONDS, lambda: None if self._over else self._arrived(self._call, body)
+        )
+        return True
+
+    def _gone(self, call: Call) -> None:
+        """Learn that the caller left: neither a success nor a failure of anybody."""
+        if self._sending is not None:
+            self._sending.cancel()
+        if not self._over:
+            self._end(Outcome.GATEWAY if call.refused == 500 else Outcome.GONE)
+
+    def _unwritable(self, _call: Call) -> None:
+        if self._sending is not None:
+            self._sending.pause()
+
+    def _writable(self, _call: Call) -> None:
+        if self._sending is not None:
+            self._sending.resume()
+
+    def mark(self, now: float) -> None:
+        """Be looked at by the sweep."""
+        if not self._over:
+            if self._flight is not None:
+                age = (now - self._call.last_byte_at) * 1000
+                self._pipeline.accumulator.mark(self._flight, age)
+        elif now - self._over_at > _AFTER_DONE_SECONDS:
+            # The upstream's last event came and its end did not: nobody waits for that.
+            if self._sending is not None:
+                self._sending.cancel()
+            self._pipeline.under_way.discard(self)
+
+    # The way there
+
+    def _start(self, body: bytes) -> None:
+        pipeline, call = self._pipeline, self._call
+        headers = call.headers
+        ask = self._ask = self._format.read(body, headers, self._model)
+        way = self._way = pipeline.way(self._caller, ask, self._format, headers)
+        patience = _patience(headers)
+        if patience is not None:
+            self._by = call.last_byte_at + patience
+        at = pipeline.clock()
+        self._begin(way, at)
+        if self._caller is not CONTROL:
+            pipeline.accumulator.key_used(self._caller.id, at)
+        self._go(way.destination)
+
+    def _begin(self, way: Way, at: int) -> None:
+        """Stamp the request, if it is not yet, and count it for the version that it goes to."""
+        pipeline = self._pipeline
+        assignment = way.assignment
+        flags = flags_of(assignment, way.flags)
+        unit = 0 if flags & SINGLE else pipeline.stamper.unit_hash(assignment.unit)
+        if not self._stamp:
+            self._stamp = pipeline.stamper.stamp(way.destination.prefix, at, unit, flags)
+        self._flight = pipeline.accumulator.begin(assignment, unit=unit, flags=flags, at=at)
+        pipeline.under_way.add(self)
+
+    def _go(self, destination: Destination) -> None:
+        """Write the request for a version, and send it. Raises `NotAnswered`."""
+        self._destination = destination
+        prepared = destination.prepared
+        if prepared.fault:
+            raise NotAnswered(
+                Problem(502, prepared.fault, Outcome.VERSION, "version_misconfigured")
+            )
+        head = prepared.heads.get(self._format.name)
+        if head is None:
+            raise NotAnswered(_wrong_path(destination))
+        headers = self._call.headers
+        body = self._format.write(self._asked, prepared.settings, headers)
+        self._request = (
+            b"%b%bcontent-length: %d\r\n\r\n" % (head, _upward(headers), len(body)),
+            body,
+        )
+        self._send(prepared)
+        if self._flight is not None:
+            self._pipeline.accumulator.sent(self._flight)
+
+    def _send(self, prepared: Prepared) -> None:
+        head, body = self._request
+        if prepared.retries <= self._attempts:
+            self._request = (b"", b"")
+        self._sending = self._pipeline.pool.send(
+            prepared.origin, head, body, self, self._deadlines(prepared)
+        )
+
+    def _deadlines(self, prepared: Prepared) -> Deadlines:
+        """Return the version's time-outs, cut to what is left of the caller's patience."""
+        deadlines = prepared.deadlines
+        now = self._pipeline.monotonic()
+        left = deadlines.total
+        if self._attempts:
+            left -= now - self._call.last_byte_at
+        if self._by and self._by - now < left:
+            left = self._by - now
+        if left >= deadlines.total:
+            return deadlines
+        return replace(deadlines, total=max(left, 0.001))
+
+    @property
+    def _asked(self) -> Ask:
+        if self._ask is None:
+            raise AssertionError("a request is read before it goes anywhere")
+        return self._ask
+
+    # From the upstream
+
+    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+        """Take the head of the answer (`Receiver`)."""
+        self._status = status
+        self._headers = headers
+        coding = headers.get(b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
+            self._cancel()
+            self._fail(_unreadable("is compressed, which was not asked for"))
+        elif status == 200 and self._asked.stream:
+            kind = headers.get(b"content-type") or b""
+            if kind[: len(_STREAM)].lower() == _STREAM:
+                self._watch = self._format.watch(self._asked)
+
+    def on_data(self, data: bytes) -> None:
+        """Take bytes of the answer (`Receiver`)."""
+        if self._over:
+            return
+        try:
+            self._data(data)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
+
+    def _data(self, data: bytes) -> None:
+        watch = self._watch
+        if watch is None:
+            self._parts.append(data)
+            self._answer_size += len(data)
+            if self._answer_size > self._pipeline.answer_limit:
+                self._cancel()
+                self._fail(_unreadable("is too large"))
+            return
+        events = watch.feed(data)
+        if watch.started and self._first_ms is None:
+            self._first_ms = self._age_ms()
+        if events:
+            self._pass(events)
+        if watch.error is not None:
+            self._cancel()
+            self._fail(Problem(502, watch.error, Outcome.PROVIDER, "upstream_error"))
+        elif watch.done:
+            self._finish_stream(watch)
+
+    def on_complete(self, *, by_close: bool) -> None:
+        """Learn that the answer's framing is complete (`Receiver`)."""
+        self._sending = None
+        if self._over:
+            self._pipeline.under_way.discard(self)
+            return
+        try:
+            self._complete(by_close=by_close)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
+
+    def _complete(self, *, by_close: bool) -> None:
+        watch = self._watch
+        if watch is None:
+            self._whole(b"".join(self._parts), by_close=by_close)
+            return
+        last = watch.end(by_close=by_close)
+        if last is None:
+            words = watch.error or "the provider's stream ended before it was complete"
+            self._fail(Problem(502, words, Outcome.PROVIDER, "stream_cut"))
+            return
+        if last:
+            self._pass(last)
+        self._finish_stream(watch)
+        self._pipeline.under_way.discard(self)
+
+    def on_failure(self, failure: Failure) -> None:
+        """Learn that there is no complete answer (`Receiver`)."""
+        self._sending = None
+        if self._over:
+            self._pipeline.under_way.discard(self)
+            return
+        if truth.may_be_sent_again(failure) and self._again(None):
+            return
+        local = self._destination is not None and self._destination.prepared.local
+        self._fail(truth.of_failure(failure, local=local))
+
+    def _pass(self, events: bytes) -> None:
+        """Write events to the caller, the head of the answer before the first."""
+        call = self._call
+        if not call.answered:
+            call.start(200, self._fields(_EVENTS_TYPE))
+            call.on_unwritable = self._unwritable
+            call.on_writable = self._writable
+        call.write(events)
+
+    def _finish_stream(self, watch: Watch) -> None:
+        # At once, not when the upstream ends: a client waits 0.1 s for it and then disconnects.
+        if not self._call.answered:
+            self._pass(b"")
+        self._call.finish()
+        self._end(
+            Outcome.OK,
+            tokens=watch.tokens,
+            served_by=watch.served_by,
+            wait=self._sending is not None,
+        )
+
+    def _whole(self, body: bytes, *, by_close: bool) -> None:
+        """Judge an answer in one piece, and pass it on."""
+        status = self._status
+        if status != 200:
+            self._refused(status, body)
+            return
+        whole = self._format.whole(body)
+        local = self._destination is not None and self._destination.prepared.local
+        error = whole.error
+        if error is None and local and by_close:
+            error = "the model's answer broke off"
+        if error is None and self._asked.stream:
+            error = "the provider answered without a stream, which was asked for"
+        if error is not None:
+            outcome = Outcome.VERSION if local else Outcome.PROVIDER
+            self._fail(Problem(502, error, outcome, "upstream_error"))
+            return
+        self._call.respond(200, self._fields(self._type()), body)
+        self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
+
+    def _refused(self, status: int, body: bytes) -> None:
+        """Pass on an answer that says no, as far as callers may see it."""
+        headers = self._headers or Headers()
+        prepared = self._destination.prepared if self._destination is not None else None
+        local = prepared is not None and prepared.local
+        if truth.may_be_tried_again(status) and self._again(headers.get(b"retry-after")):
+            return
+        said = headers.get(b"headway-outcome") if local else None
+        outcome, shown = truth.of_status(status, local=local, said=said, code=_code(status, body))
+        problem = Problem(
+            shown,
+            _WORDS.get(outcome, f"the provider answered with status {status}"),
+            outcome,
+            "upstream_error",
+            retry_after=retry_after(headers.get(b"retry-after")),
+        )
+        if self._fall_back(problem):
+            return
+        if shown == status and self._format.passable(body):
+            waits = problem.retry_after
+            lines = JSON_TYPE if waits is None else b"%bretry-after: %d\r\n" % (JSON_TYPE, waits)
+            self._call.respond(shown, self._fields(lines, spent=self._attempts > 0), body)
+            self._end(outcome)
+        else:
+            self._fail(problem)
+
+    # Failures
+
+    def _again(self, wait: bytes | None) -> bool:
+        """Send the request once more after a pause, if that is allowed; say whether it is."""
+        destination = self._destination
+        if destination is None or self._call.answered or self._over or self._watch is not None:
+            return False
+        if destination.prepared.local or not self._request[0]:
+            return False
+        asked = retry_after(wait) if wait is not None else None
+        if asked is not None and asked > _LONGEST_BACKOFF:
+            return False
+        pause = min(_LONGEST_BACKOFF, _BACKOFF_SECONDS * 2**self._attempts)
+        pause = asked if asked is not None else pause * random.uniform(0.5, 1)  # noqa: S311
+        total = destination.prepared.deadlines.total
+        if self._age_ms() / 1000 + pause >= total:
+            return False
+        self._attempts += 1
+        self._parts = []
+        self._answer_size = 0
+        self._pipeline.later(pause, self._resend)
+        return True
+
+    def _resend(self) -> None:
+        if not self._over and self._destination is not None:
+            self._send(self._destination.prepared)
+
+    def _fall_back(self, problem: Problem) -> bool:
+        """Hand the request to the route's fallback, if it has one; the failure still counts."""
+        way = self._way
+        if way is None or self._fallen_back or self._call.answered:
+            return False
+        if problem.outcome not in _FALL_BACK_ON or way.assignment.pinned:
+            return False
+        try:
+            other = self._pipeline.fallback(way.served)
+        except NotAnswered:
+            return False
+        if other is None:
+            return False
+        self._record(problem.outcome)
+        self._fallen_back = True
+        self._attempts = 0
+        self._parts, self._answer_size, self._watch = [], 0, None
+        self._begin(other, self._pipeline.clock())
+        try:
+            self._go(other.destination)
+        except NotAnswered as refused:
+            self._fail(refused.problem)
+        return True
+
+    def _fail(self, problem: Problem) -> None:
+        """End with a problem: as an answer, or within one that has begun."""
+        if self._over or self._fall_back(problem):
+            return
+        call = self._call
+        if call.answered:
+            call.write(self._format.fault_event(problem))
+            call.abort()
+        else:
+            self._respond(problem)
+        self._end(problem.outcome)
+
+    def _respond(self, problem: Problem) -> None:
+        lines = [JSON_TYPE]
+        if problem.retry_after is not None:
+            lines.append(b"retry-after: %d\r\n" % problem.retry_after)
+        if problem.status == 401:
+            lines.append(b"www-authenticate: Bearer\r\n")
+        self._call.respond(
+            problem.status,
+            self._fields(b"".join(lines), spent=self._attempts > 0),
+            self._format.fault(problem),
+        )
+
+    def _crash(self, error: Exception) -> None:
+        """End a request that met a fault of ours."""
+        self._pipeline.report(error)
+        self._cancel()
+        self._fallen_back = True
+        self._fail(Problem(500, "this gateway failed", Outcome.GATEWAY, "internal_error"))
+
+    def _cancel(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+
+    # The end
+
+    def _end(
+        self,
+        outcome: Outcome,
+        *,
+        tokens: Mapping[str, int] = NO_TOKENS,
+        served_by: str = "",
+        wait: bool = False,
+    ) -> None:
+        """Record how it ended, once. `wait`: the upstream has not ended its body yet."""
+        self._over = True
+        self._over_at = self._pipeline.monotonic()
+        # Call and passage hold each other; without this both would wait for the collector.
+        self._call.on_gone = self._call.on_unwritable = self._call.on_writable = None
+        self._record(outcome, tokens, served_by)
+        if not wait:
+            self._pipeline.under_way.discard(self)
+
+    def _record(
+        self, outcome: Outcome, tokens: Mapping[str, int] = NO_TOKENS, served_by: str = ""
+    ) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._pipeline.accumulator.record(
+                flight,
+                outcome,
+                latency_ms=self._age_ms(),
+                first_ms=self._first_ms,
+                tokens=tokens,
+                served_by=served_by,
+            )
+
+    def _age_ms(self) -> float:
+        """Milliseconds since the last byte of the request."""
+        return max(0.0, (self._pipeline.monotonic() - self._call.last_byte_at) * 1000)
+
+    # Fields
+
+    def _type(self) -> bytes:
+        kind = self._headers.get(b"content-type") if self._headers is not None else None
+        if kind is not None and kind.lower().startswith(_BINARY):
+            return b"content-type: application/octet-stream\r\n"
+        return JSON_TYPE
+
+    def _fields(self, lines: bytes, *, spent: bool = False) -> FieldLines:
+        """Return the fields of an answer: which version, which route, which request."""
+        if not self._stamp:
+            pipeline = self._pipeline
+            self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
+        stamp = self._stamp.encode("ascii")
+        where = self._destination.lines if self._destination is not None else _NOTHING
+        return FieldLines(
+            b"%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"
+            % (
+                lines,
+                where,
+                self._downward() if self._headers is not None else b"",
+                stamp,
+                stamp,
+                b"x-should-retry: false\r\n" if spent else b"",
+            )
+        )
+
+    def _downward(self) -> bytes:
+        """Return what of the upstream's head callers may see."""
+        lines = []
+        for name, value in self._headers or ():
+            if name in _THEIR_ID:
+                if is_id(value):
+                    lines.append(b"headway-upstream-request-id: %b\r\n" % value)
+            elif name.startswith(_DOWN):
+                lines.append(b"%b: %b\r\n" % (name, value))
+        return b"".join(lines)
+
+
+_PLAIN: Final = frozenset({None, b"identity"})
+_PACKED: Final = Problem(
+    415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
+)
+_THEIR_ID: Final = frozenset({b"x-request-id", b"request-id"})
+_WORDS: Final = {
+    Outcome.VERSION: "this version is not able to answer",
+    Outcome.GATEWAY: "the process that runs this model is not ready",
+    Outcome.REFUSED: "the model refuses this request",
+}
+
+
+def _upward(headers: Headers) -> bytes:
+    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers if name in _UP]
+    own = headers.get(b"x-request-id")
+    if own is not None and is_id(own):
+        lines.append(b"x-request-id: %b\r\n" % own)
+    return b"".join(lines)
+
+
+def _patience(headers: Headers) -> float | None:
+    """Return how many seconds the caller waits, if its client says so."""
+    value = headers.get(b"x-stainless-read-timeout")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < 86_400 else None
+
+
+def _code(status: int, body: bytes) -> str | None:
+    """Return the code in the body of a 404; nobody asks for that of another answer."""
+    if status != 404:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = document.get("error") if type(document) is dict else None
+    code = error.get("code") if type(error) is dict else None
+    return code if isinstance(code, str) else None
+
+
+def _unreadable(words: str) -> Problem:
+    return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")
+
+
+def _wrong_path(destination: Destination) -> Problem:
+    release = destination.release
+    if "open_inference" in destination.prepared.heads:
+        right = f"POST /v2/models/{release.model}/infer"
+    else:
+        right = "POST /v1/chat/completions"
+    return Problem(
+        400,
+        f"{release.model} {release.version} is not called like this, but by {right}",
+        Outcome.CALLER,
+        "wrong_path",
+    )

@@ -1,0 +1,327 @@
+"""From a request to the version that answers it: who asks, where they belong, which arm is theirs.
+
+    identify (key) ── environment ── find (model) ── way (check, pin, or bucket) ──> Way
+
+What all requests of one gateway share lives here; one request is a `passage.Passage`.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
+
+from headway.auth.key import Digester, Secret
+from headway.auth.policy import Caller
+from headway.auth.role import Permission, Role
+from headway.gateway.accumulator import Accumulator
+from headway.gateway.exchange import Ask, Format, NotAnswered, Problem, Release
+from headway.gateway.limits import Addresses, FailedKeys, Guards
+from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
+from headway.kernel.canonical import Json
+from headway.kernel.clock import Clock
+from headway.kernel.errors import Unauthenticated, Unavailable
+from headway.kernel.names import nearest
+from headway.routing.assignment import NO_HINTS, OUTSIDE, Assignment, UnitHints
+from headway.routing.route import Arm, Route, whole
+from headway.routing.route import Role as ArmRole
+from headway.routing.table import Table, compile_route
+from headway.tracking.measurement import Outcome
+from headway.tracking.stamp import CHECK, RETRY, Stamper
+from headway.wire.framing import Headers
+from headway.wire.server import Call
+from headway.wire.upstream import Pool
+
+_UNKNOWN_KEY: Final = "no key that works was presented"
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function after so many seconds, on the loop."""
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+_NO_ATTRIBUTES: Final[Mapping[str, Json]] = MappingProxyType({})
+
+
+class UnderWay(Protocol):
+    """A request that is not over."""
+
+    def mark(self, now: float) -> None:
+        """Be looked at by the sweep; `now` in monotonic seconds."""
+
+
+class Way(NamedTuple):
+    """Where one request goes, and what routing said."""
+
+    served: Served
+    destination: Destination
+    assignment: Assignment
+    flags: int
+    """Of `tracking.stamp.Flag`, those that the assignment does not tell."""
+
+
+@dataclass(kw_only=True)
+class Pipeline:
+    """What all requests of one gateway share. Lives on the loop's thread."""
+
+    pool: Pool
+    accumulator: Accumulator
+    stamper: Stamper
+    compiler: Compiler
+    guards: Guards
+    digest: Digester
+    clock: Clock
+    """Milliseconds UTC: when a request was assigned."""
+    monotonic: Callable[[], float]
+    """Seconds: how long things take; the server's own clock."""
+    later: Later
+    report: Callable[[Exception], None]
+    """Takes a fault of our own, for the log."""
+    hop_secret: str
+    """What control shows to have its checks believed, and is shown what is passed on."""
+    environment: str = "production"
+    """Where a caller belongs whose key names no environment."""
+    body_limit: int = 32 << 20
+    answer_limit: int = 64 << 20
+    """Bytes of an answer in one piece that are held until it is complete."""
+    addresses: Addresses = field(default_factory=Addresses)
+    view: View = field(default_factory=empty_view)
+    failed_keys: FailedKeys = field(default_factory=FailedKeys)
+    under_way: "set[UnderWay]" = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._units = itertools.count()
+        self._unit_start = f"{random.SystemRandom().getrandbits(64):x}."
+
+    def adopt(self, view: View) -> None:
+        """Answer by another view from now on; requests under way keep theirs."""
+        self.guards.adopt(view)
+        self.view = view
+
+    def identify(self, call: Call, permission: Permission) -> Caller:
+        """Return who calls, or raise `NotAnswered`: 401 with constant words, 429, 403."""
+        headers = call.headers
+        if self.is_check(headers):
+            return CONTROL
+        now = self.monotonic()
+        address = self.addresses.of(call.peer, headers)
+        if wait := self.failed_keys.wait(address, now):
+            raise NotAnswered(
+                Problem(
+                    429,
+                    "too many wrong keys came from this address",
+                    Outcome.POLICY,
+                    "too_many_wrong_keys",
+                    retry_after=wait,
+                )
+            )
+        entry = self._key(headers)
+        if entry is None:
+            self.failed_keys.add(address, now)
+            raise NotAnswered(Problem(401, _UNKNOWN_KEY, Outcome.POLICY, "invalid_api_key"))
+        caller = entry.caller
+        if permission not in caller.permissions:
+            raise NotAnswered(
+                Problem(
+                    403,
+                    f"the key {caller.id} has the role {caller.role.value}, which lacks the "
+                    f"permission {permission.value}",
+                    Outcome.POLICY,
+                    "permission_denied",
+                )
+            )
+        return caller
+
+    def _key(self, headers: Headers) -> KeyEntry | None:
+        value = headers.get(b"authorization")
+        if value is not None and value[:7].lower() == b"bearer ":
+            value = value[7:].strip()
+        else:
+            value = headers.get(b"x-api-key")
+            if value is None:
+                return None
+        try:
+            secret = Secret.parse(value.decode("ascii"))
+        except (Unauthenticated, UnicodeDecodeError):
+            return None
+        entry = self.view.keys.get(self.digest(secret.text))
+        return entry if entry is not None and entry.works_at(self.clock()) else None
+
+    def is_check(self, headers: Headers) -> bool:
+        """Say whether control itself asks, to see whether a version works."""
+        shown = headers.get(b"headway-hop")
+        return (
+            shown is not None
+            and bool(self.hop_secret)
+            and compare_digest(shown, self.hop_secret.encode())
+            and headers.get(b"headway-check") is not None
+        )
+
+    def environment_of(self, caller: Caller, headers: Headers) -> str:
+        """Return where a request belongs: what it names, the key's only one, the usual one."""
+        named = headers.get(b"headway-environment")
+        if named is not None:
+            environment = named.decode("latin-1")
+            if not caller.sees_environment(environment):
+                raise NotAnswered(
+                    _not_found(f"there is no environment {environment[:128]!r}", "environment")
+                )
+            return environment
+        only = caller.environments
+        if len(only) == 1 and "*" not in only[0]:
+            return only[0]
+        if caller.sees_environment(self.environment):
+            return self.environment
+        raise NotAnswered(
+            Problem(
+                400,
+                "this key belongs to several environments: name one in Headway-Environment",
+                Outcome.CALLER,
+                "environment_missing",
+            )
+        )
+
+    def find(self, caller: Caller, environment: str, model: str) -> Served:
+        """Return a model that the caller may call there, or raise `NotAnswered` (404)."""
+        served = self.view.served(environment, model)
+        if served is not None and caller.sees_model(served.route.model):
+            return served
+        known = [
+            each.route.model
+            for each in self.view.models(environment)
+            if caller.sees_model(each.route.model)
+        ]
+        guess = nearest(model[:128], known)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise NotAnswered(
+            _not_found(
+                f"there is no model {model[:128]!r} in the environment {environment!r}{hint}",
+                "model",
+            )
+        )
+
+    def way(self, caller: Caller, ask: Ask, format_: Format, headers: Headers) -> Way:
+        """Return where a request goes, or raise `NotAnswered`."""
+        environment = self.environment_of(caller, headers)
+        if caller is CONTROL:
+            return self._check(ask, environment, headers)
+        served = self.find(caller, environment, ask.model)
+        table = served.table
+        flags = 0
+        retried = headers.get(b"x-stainless-retry-count")
+        if retried is not None and retried != b"0":
+            flags = RETRY
+        hints = _with_header(ask.hints, table, headers)
+        if ask.ref is not None:
+            return self._pinned(ask, ask.ref, served, hints, flags)
+        if (pin := headers.get(b"headway-pin")) is not None:
+            kept = self.compiler.pinned(served, pin.decode("latin-1"))
+            if kept is not None:
+                return Way(served, kept, self._pin(served, kept.release, hints), flags)
+        attributes = _NO_ATTRIBUTES
+        if table.needs_attributes:
+            attributes = format_.attributes(ask, headers)
+        vetoed = self.guards.vetoed(table.route) if self.guards.any_veto else _NOBODY
+        try:
+            assignment = table.assign(hints, attributes, self.new_unit(), vetoed)
+        except Unavailable as error:
+            raise NotAnswered(_switched_off(error)) from None
+        return Way(served, served.arms[assignment.arm_index], assignment, flags)
+
+    def _pinned(self, ask: Ask, ref: str, served: Served, hints: UnitHints, flags: int) -> Way:
+        found = self.view.release(ask.model, ref)
+        if found is None:
+            raise NotAnswered(
+                _not_found(f"{ask.model} has no version {ref[:128]!r} that can be called", "model")
+            )
+        release, prepared = found
+        assignment = self._pin(served, release, hints)
+        if assignment.arm_index == OUTSIDE:
+            destination = self.compiler.outside(served, release, prepared)
+        else:
+            destination = served.arms[assignment.arm_index]
+        return Way(served, destination, assignment, flags)
+
+    def _pin(self, served: Served, release: Release, hints: UnitHints) -> Assignment:
+        try:
+            return served.table.pin(release.version, release.digest, hints, self.new_unit())
+        except Unavailable as error:
+            raise NotAnswered(_switched_off(error)) from None
+
+    def _check(self, ask: Ask, environment: str, headers: Headers) -> Way:
+        """Return where control's check goes: to that version, on an arm or on none."""
+        ref = (headers.get(b"headway-check") or b"").decode("latin-1")
+        found = self.view.release(ask.model, ref)
+        if found is None:
+            raise NotAnswered(_not_found(f"{ask.model}@{ref[:128]} is not known here", "model"))
+        release, prepared = found
+        served = self.view.served(environment, ask.model) or unrouted(release, environment)
+        destination = self.compiler.outside(served, release, prepared)
+        assignment = Assignment(
+            served.route,
+            -1,
+            OUTSIDE,
+            destination.arm,
+            self.new_unit(),
+            single=True,
+            bucket=-1,
+            pinned=True,
+        )
+        return Way(served, destination, assignment, CHECK)
+
+    def fallback(self, served: Served) -> Way | None:
+        """Return who answers when the chosen version fails: a model, or a version of this one."""
+        route = served.route
+        if route.fallback is None:
+            return None
+        other = self.view.served(route.environment, route.fallback)
+        if other is not None and other.route.enabled and other is not served:
+            destination = next(
+                (each for each in other.arms if each.arm == other.route.stable), other.arms[-1]
+            )
+            assignment = self._pin(other, destination.release, NO_HINTS)
+            return Way(other, destination, assignment, 0)
+        found = self.view.release(route.model, route.fallback)
+        if found is None:
+            return None
+        release, prepared = found
+        assignment = self._pin(served, release, NO_HINTS)
+        return Way(served, self.compiler.outside(served, release, prepared), assignment, 0)
+
+    def new_unit(self) -> str:
+        """Return a unit that no other request has."""
+        return f"{self._unit_start}{next(self._units)}"
+
+    def sweep(self, _now: float) -> None:
+        """Mark how old requests are, and run the limits. Called every 250 ms."""
+        now = self.monotonic()
+        for passage in tuple(self.under_way):
+            passage.mark(now)
+        self.guards.sweep()
+
+
+CONTROL: Final = Caller("control", "control", Role.ADMIN)
+
+
+def _not_found(detail: str, param: str) -> Problem:
+    return Problem(404, detail, Outcome.CALLER, "model_not_found", param)
+
+
+def _switched_off(error: Unavailable) -> Problem:
+    return Problem(503, str(error), Outcome.POLICY, "switched_off")
+
+
+def _with_header(hints: UnitHints, table: Table, headers: Headers) -> UnitHints:
+    """Add the header that a route sticks to, if it does."""
+    name = table.unit_header
+    if name is None:
+        return hints
+    value = headers.get(name.encode("latin-1", "replace"))
+    return hints if value is None else hints._replace(headers={name: value.decode("latin-1")})
+
+
+def unrouted(release: Release, environment: str) -> Served:
+    """Return a stand-in for the route of a model that has none there: id and revision are 0."""
+    arm = Arm("check", release.version, release.digest, ArmRole.STABLE)
+    route = Route(model=release.model, environment=environment, rules=(whole(arm),), salt="")
+    return Served(compile_route(route), ())

@@ -1,0 +1,200 @@
+"""The gateway: what the engine hands its calls to, and which way each of them goes.
+
+/v1/chat/completions, /v2/models/…/infer ── Passage ── a provider or the runner
+/v1/models…, /v2…, /livez, /readyz ──────── answered here
+everything else ─────────────────────────── Passing ── control
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import orjson
+
+from headway.gateway.exchange import Format, Problem
+from headway.gateway.formats.open_inference import OpenInference
+from headway.gateway.formats.openai_chat import OpenAIChat
+from headway.gateway.own import (
+    JSON,
+    PROBLEM,
+    Health,
+    Models,
+    inference_fault,
+    respond_problem,
+    server_metadata,
+)
+from headway.gateway.passage import Passage, is_id
+from headway.gateway.passing import Passing
+from headway.gateway.pipeline import Pipeline
+from headway.gateway.view import View
+from headway.kernel.names import nearest
+from headway.routing.assignment import OUTSIDE
+from headway.tracking.measurement import Outcome
+from headway.tracking.stamp import SINGLE, Stamper
+from headway.wire.framing import FieldLines, phrase
+from headway.wire.server import Call
+
+_CHAT: Final = OpenAIChat()
+_INFERENCE: Final = OpenInference()
+_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
+_ALIVE: Final = b'{"status":"ok"}'
+_PATHS_V1: Final = ("/v1/chat/completions", "/v1/models")
+_READS: Final = frozenset({"GET", "HEAD"})
+
+
+class Gateway:
+    """The application of one gateway process (`wire.server.Application`)."""
+
+    def __init__(self, pipeline: Pipeline, passing: Passing, health: Health) -> None:
+        self.pipeline = pipeline
+        self._passing = passing
+        self._models = Models(pipeline)
+        self._health = health
+        self._exact: Mapping[str, Callable[[Call], None]] = {
+            "/v1/chat/completions": self._chat,
+            "/v1/models": self._list,
+            "/v2": self._server,
+            "/v2/": self._server,
+            "/v2/health/live": self._live,
+            "/v2/health/ready": self._ready,
+            "/livez": self._alive,
+            "/readyz": self._parts,
+        }
+
+    @property
+    def applied_generation(self) -> int:
+        """The generation of the view by which requests are answered now."""
+        return self.pipeline.view.generation
+
+    def adopt(self, view: View) -> None:
+        """Swap the whole view. On the loop's thread."""
+        self.pipeline.adopt(view)
+
+    def sweep(self, now: float) -> None:
+        """Look at requests under way and at the limits: the server's `on_sweep`."""
+        self.pipeline.sweep(now)
+
+    def on_head(self, call: Call) -> None:
+        """Choose the way of a call (`Application`)."""
+        path = call.path
+        exact = self._exact.get(path)
+        if exact is not None:
+            exact(call)
+        elif path.startswith("/v2/"):
+            self._inference(call, path)
+        elif path.startswith("/v1/models/"):
+            self._only(call, _READS, lambda call: self._models.answer(call, path[11:]))
+        elif path.startswith("/v1/"):
+            self._unknown(call, path)
+        else:
+            self._pass_on(call)
+
+    def error_body(self, status: int, detail: str, call: Call | None) -> tuple[bytes, bytes]:
+        """Shape an error of the engine's own as callers of that path read it (`ErrorBody`)."""
+        path = call.path if call is not None else ""
+        problem = Problem(status, detail, Outcome.CALLER, "bad_request")
+        if path.startswith("/v1/"):
+            return b"application/json", _CHAT.fault(problem)
+        if path.startswith("/v2/"):
+            return b"application/json", inference_fault(problem)
+        return b"application/problem+json", _problem_body(problem)
+
+    # The ways
+
+    def _chat(self, call: Call) -> None:
+        self._traffic(call, _CHAT, None)
+
+    def _traffic(self, call: Call, format_: Format, model: str | None) -> None:
+        if call.method != "POST":
+            _refuse_method(call, "POST", format_.fault)
+        else:
+            Passage(self.pipeline, call, format_, model).take()
+
+    def _inference(self, call: Call, path: str) -> None:
+        """Take `/v2/models/{model}[/versions/{version}][/ready|/infer]`."""
+        parts = path[4:].split("/")
+        if parts[0] != "models" or len(parts) < 2 or not parts[1]:
+            self._unknown(call, path)
+            return
+        _, model, *rest = parts
+        ref: str | None = None
+        if len(rest) >= 2 and rest[0] == "versions":
+            ref, rest = rest[1], rest[2:]
+        elif "@" in model:
+            model, _, ref = model.partition("@")
+        if rest == ["infer"]:
+            self._traffic(call, _INFERENCE, model if ref is None else f"{model}@{ref}")
+        elif not rest:
+            self._only(call, _READS, lambda call: self._models.describe(call, model, ref))
+        elif rest == ["ready"]:
+            self._only(call, _READS, lambda call: self._models.ready(call, model, ref))
+        else:
+            self._unknown(call, path)
+
+    def _list(self, call: Call) -> None:
+        self._only(call, _READS, lambda call: self._models.answer(call, None))
+
+    def _server(self, call: Call) -> None:
+        self._only(call, _READS, lambda call: call.respond(200, JSON, server_metadata()))
+
+    def _live(self, call: Call) -> None:
+        self._only(call, _READS, lambda call: call.respond(200, JSON, b'{"live":true}'))
+
+    def _ready(self, call: Call) -> None:
+        ready = self.pipeline.view.generation >= 0
+        body = orjson.dumps({"ready": ready})
+        self._only(call, _READS, lambda call: call.respond(200 if ready else 503, JSON, body))
+
+    def _alive(self, call: Call) -> None:
+        self._only(call, _READS, lambda call: call.respond(200, JSON, _ALIVE))
+
+    def _parts(self, call: Call) -> None:
+        self._only(call, _READS, self._health.answer)
+
+    def _only(self, call: Call, methods: frozenset[str], answer: Callable[[Call], None]) -> None:
+        if call.method in methods:
+            answer(call)
+        elif call.path.startswith("/v1/"):
+            _refuse_method(call, "GET", _CHAT.fault)
+        elif call.path.startswith("/v2"):
+            _refuse_method(call, "GET", inference_fault)
+        else:
+            _refuse_method(call, "GET", _problem_body)
+
+    def _unknown(self, call: Call, path: str) -> None:
+        fault = _CHAT.fault if path.startswith("/v1/") else inference_fault
+        guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
+        hint = f"; did you mean {guess}?" if guess else ""
+        problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
+        respond_problem(call, problem, JSON, fault(problem))
+
+    def _pass_on(self, call: Call) -> None:
+        pipeline = self.pipeline
+        own = call.headers.get(b"x-request-id")
+        if own is None or not is_id(own):
+            own = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE).encode("ascii")
+        self._passing.pass_on(
+            call, address=pipeline.addresses.of(call.peer, call.headers), request_id=own
+        )
+
+
+def _refuse_method(call: Call, allowed: str, fault: Callable[[Problem], bytes]) -> None:
+    problem = Problem(
+        405,
+        f"{call.method} is not taken here, but {allowed}",
+        Outcome.CALLER,
+        "method_not_allowed",
+    )
+    kind = PROBLEM if fault is _problem_body else JSON
+    fields = FieldLines(b"%ballow: %b\r\n" % (kind, allowed.encode("ascii")))
+    call.respond(405, fields, fault(problem))
+
+
+def _problem_body(problem: Problem) -> bytes:
+    return orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": phrase(problem.status),
+            "status": problem.status,
+            "detail": problem.detail,
+        }
+    )

@@ -1,0 +1,108 @@
+"""What an upstream's behaviour means: for the caller a problem, for the judge an outcome. Pure.
+
+An answer is good only when its own protocol says that it is complete. Everything else is
+somebody's doing, and this page says whose.
+"""
+
+from typing import Final
+
+from headway.gateway.exchange import Problem
+from headway.tracking.measurement import Outcome
+from headway.wire.upstream import Failure, FailureKind
+
+_REFUSED: Final = frozenset({400, 404, 409, 413, 415, 422})
+"""The upstream refuses what we found well-formed: the caller's doing, or the version's."""
+_RETRYABLE_STATUS: Final = frozenset({429, 500, 502, 503, 504, 529})
+_RETRYABLE_KINDS: Final = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT_CONNECT,
+        FailureKind.CLOSED_BEFORE_ANSWER,
+        FailureKind.CUT,
+        FailureKind.PROTOCOL,
+    }
+)
+_TIMEOUTS: Final = frozenset(
+    {
+        FailureKind.TIMEOUT_CONNECT,
+        FailureKind.TIMEOUT_FIRST,
+        FailureKind.TIMEOUT_IDLE,
+        FailureKind.TIMEOUT_TOTAL,
+    }
+)
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+
+
+def of_status(
+    status: int, *, local: bool, said: bytes | None, code: str | None = None
+) -> tuple[Outcome, int]:
+    """Return the outcome of an answer whose status is not 200, and the status for the caller.
+
+    `said` is the header Headway-Outcome, by which our runner tells who is at fault. `code` is what
+    the error's body names itself: `model_not_found` means that the version asks for a model which
+    its provider does not have.
+    """
+    if local:
+        named = _OUTCOMES.get((said or b"").decode("latin-1"))
+        if named is not None:
+            return named, status if 400 <= status <= 599 else 502
+        if status in _REFUSED:
+            return Outcome.REFUSED, status
+        return Outcome.GATEWAY, 503
+    if status == 404 and code == "model_not_found":
+        return Outcome.VERSION, 502
+    if status in _REFUSED:
+        return Outcome.REFUSED, status
+    if status in {401, 403}:
+        return Outcome.PROVIDER, 502
+    if status == 408:
+        return Outcome.PROVIDER, 504
+    if status == 429 or 500 <= status <= 599:
+        return Outcome.PROVIDER, status
+    return Outcome.PROVIDER, 502
+
+
+def of_failure(failure: Failure, *, local: bool) -> Problem:
+    """Return the problem of a request without a complete answer."""
+    kind = failure.kind
+    if kind is FailureKind.BUSY:
+        return Problem(
+            503, "too many requests are under way", Outcome.GATEWAY, "overloaded", retry_after=1
+        )
+    if kind is FailureKind.CLOSED:
+        return Problem(503, "this gateway is stopping", Outcome.GATEWAY, "stopping", retry_after=1)
+    if local:
+        if kind in {FailureKind.TIMEOUT_FIRST, FailureKind.TIMEOUT_TOTAL}:
+            return Problem(
+                504, "the model did not answer in time", Outcome.VERSION, "model_timeout"
+            )
+        return Problem(
+            503,
+            "the process that runs this model does not answer; it is started anew",
+            Outcome.GATEWAY,
+            "runner_unavailable",
+            retry_after=1,
+        )
+    if kind is FailureKind.FORBIDDEN:
+        return Problem(502, failure.detail, Outcome.VERSION, "provider_not_allowed")
+    if kind in _TIMEOUTS:
+        return Problem(
+            504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
+        )
+    words = {
+        FailureKind.CONNECT: "the provider cannot be reached",
+        FailureKind.TLS: "the provider cannot be reached securely",
+        FailureKind.CLOSED_BEFORE_ANSWER: "the provider closed the connection without an answer",
+        FailureKind.CUT: "the provider's answer broke off",
+    }.get(kind, "the provider's answer is not understood")
+    return Problem(502, words, Outcome.PROVIDER, "upstream_error")
+
+
+def may_be_tried_again(status: int) -> bool:
+    """Say whether an answer with this status might be better the next time."""
+    return status in _RETRYABLE_STATUS
+
+
+def may_be_sent_again(failure: Failure) -> bool:
+    """Say whether a request that failed so might fare better the next time."""
+    return failure.kind in _RETRYABLE_KINDS
