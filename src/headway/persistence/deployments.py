@@ -217,7 +217,7 @@ class SqlIntents:
         self._transaction.run(sa.insert(intents).values(row))
 
     def waiting(self, deployment_id: str) -> Sequence[Intent]:
-        mine = (intents.c.deployment == deployment_id, intents.c.settled == sa.false())
+        mine = (intents.c.deployment == deployment_id, intents.c.settled == 0)
         query = sa.select(intents).where(*mine).order_by(intents.c.id)
         names = [field.name for field in fields(Intent)]
         return [

@@ -24,18 +24,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from headway.kernel.errors import Busy, Conflict, HeadwayError, Invalid, Refused, Unavailable
+from headway.kernel.errors import Busy, Conflict, Invalid, Refused, Unavailable
 from headway.persistence.tables import GENERATION, counters, now
 
 POOL: Final = 20
 """Connections of a process: 16 threads of control and its loops. A gateway needs 2."""
 BUSY_TIMEOUT: Final = 5_000
 CHECKPOINT_TIMEOUT: Final = 60_000
+_OPTIONS: Final = {"preserve_rowcount": True}
+"""Of an INSERT too: an INSERT that did nothing is how a row that is there already shows."""
 _POSTGRESQL: Final = (
     "-c synchronous_commit=on -c statement_timeout=10000 -c lock_timeout=3000 "
     "-c idle_in_transaction_session_timeout=15000"
@@ -168,6 +170,7 @@ def _open_sqlite(url: sa.URL, *, pool_size: int, busy_timeout: int) -> Database:
         max_overflow=4,
         pool_timeout=busy_timeout / 1000,
         pool_use_lifo=True,  # the fewest connections stay warm
+        execution_options=_OPTIONS,
     )
     pragmas = [
         f"busy_timeout={busy_timeout:d}",
@@ -215,6 +218,7 @@ def _open_postgresql(url: sa.URL, *, pool_size: int, application: str) -> Databa
         pool_pre_ping=True,  # after a restart of the database nobody meets a dead connection
         pool_use_lifo=True,
         isolation_level="READ COMMITTED",
+        execution_options=_OPTIONS,
     )
     return Database(engine, None, None, BUSY_TIMEOUT)
 
@@ -337,9 +341,7 @@ class Transaction:
         try:
             connection.commit()
         except exc.DBAPIError as error:
-            failure = meaning(error, at_commit=True)
-            self._undo(failure)
-            raise failure from error
+            self._fail(error, at_commit=True)
         self._changed_view, self._generation = False, None
         self._release()
 
@@ -376,9 +378,7 @@ class Transaction:
         try:
             return read(connection.execute(statement, values))
         except exc.DBAPIError as error:
-            failure = meaning(error)
-            self._undo(failure)
-            raise failure from error
+            self._fail(error)
 
     def _begun(self) -> sa.Connection:
         if self._failed:
@@ -399,9 +399,7 @@ class Transaction:
             self._release()
             raise Busy("every connection to the database is in use; try again") from error
         except exc.DBAPIError as error:
-            failure = meaning(error)
-            self._undo(failure)
-            raise failure from error
+            self._fail(error)
         return connection
 
     def _connect(self) -> sa.Connection:
@@ -415,13 +413,18 @@ class Transaction:
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
 
-    def _undo(self, failure: HeadwayError) -> None:
+    def _fail(self, error: exc.DBAPIError, *, at_commit: bool = False) -> NoReturn:
+        """Undo everything, throw away a connection that cannot be trusted, say what it means."""
+        failure = meaning(error, at_commit=at_commit)
         connection = self._connection
         if connection is not None and isinstance(failure, Unavailable):
             with contextlib.suppress(exc.SQLAlchemyError):
                 connection.invalidate()
         self.close()
         self._failed = True
+        if failure is error:
+            raise error
+        raise failure from error
 
     def _release(self) -> None:
         if self._holds:
@@ -436,16 +439,22 @@ _SQLITE_UNDONE: Final = "an earlier statement of this transaction failed, so all
 _SQLITE_BUSY: Final = {5, 6}  # BUSY, LOCKED
 _SQLITE_FAILED: Final = {10, 11, 26}  # IOERR, CORRUPT, NOTADB
 _SQLITE_FULL: Final = 13
+_SQLITE_ERROR: Final = 1  # as in: no such table
 _TRY_AGAIN: Final = {"40001", "40P01", "55P03"}
 _ABORTED: Final = "25P02"
 
 
-def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> HeadwayError:
-    """Say in our own words what a driver reported; its own words may quote values."""
+def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> Exception:
+    """Say in our own words what a driver reported; its own words may quote values.
+
+    A statement that the database does not understand is a mistake of ours: it stays as it is.
+    """
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return _meaning_of_sqlite(int(code) & 0xFF, error)
-    state = getattr(error.orig, "sqlstate", None)
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, exc.ProgrammingError) and state:
+        return error
     if state in _TRY_AGAIN:
         return Contended("somebody else changed the same rows at the same time; look again")
     if state == _ABORTED:
@@ -459,7 +468,7 @@ def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> HeadwayError:
     return Unavailable(f"the database does not answer ({state or type(error.orig).__name__})")
 
 
-def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> HeadwayError:
+def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
     if code in _SQLITE_BUSY:
         return Contended(_BUSY)
     if isinstance(error, exc.IntegrityError):
@@ -468,6 +477,8 @@ def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> HeadwayError:
         return StorageFailed("the database's file cannot be read or written")
     if code == _SQLITE_FULL:
         return Unavailable("the disk of the database is full")
+    if code == _SQLITE_ERROR:
+        return error
     return Unavailable(f"the database does not answer (SQLite's code {code})")
 
 

@@ -127,7 +127,7 @@ class SqlEvidence:
 
 def sweep_units(transaction: Transaction) -> int:
     """Delete some rows of deployments whose units are forgotten; return how many."""
-    gone = sa.select(unit_sets.c.id).where(unit_sets.c.forgotten == sa.true())
+    gone = sa.select(unit_sets.c.id).where(unit_sets.c.forgotten == 1)
     key = (first_events.c.unit_set, first_events.c.unit)
     some = sa.select(*key).where(first_events.c.unit_set.in_(gone)).limit(_CHUNK)
     return transaction.run(sa.delete(first_events).where(sa.tuple_(*key).in_(some)))

@@ -80,7 +80,7 @@ class SqlMeasurements:
 
     def merge(self, *, before: int, limit: int) -> int:
         sweep_units(self._transaction)
-        waiting = (measurements.c.merged == sa.false(), measurements.c.minute < before)
+        waiting = (measurements.c.merged == 0, measurements.c.minute < before)
         query = sa.select(*_GROUP).where(*waiting).distinct().order_by(*_GROUP).limit(limit)
         groups = self._transaction.rows(query)
         for group in groups:

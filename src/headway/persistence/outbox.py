@@ -67,7 +67,7 @@ class SqlOutbox:
             sa.select(table.id)
             .where(
                 table.answered_at.is_(None),
-                table.dead == sa.false(),
+                table.dead == 0,
                 table.due_at <= now(),
                 free(table.lease_until, lease),
             )

@@ -1,0 +1,79 @@
+"""Databases for tests: in memory, SQLite, and a PostgreSQL that is started and stopped here."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+
+from headway.kernel.clock import utc_now
+from headway.persistence import work as sql
+from headway.persistence.engine import Database, open_database
+from headway.persistence.schema import upgrade
+from headway.testing import memory
+from headway.testing.postgres import NoPostgres, Postgres, postgres
+
+Work: TypeAlias = sql.SqlWork | memory.MemoryWork
+Begin: TypeAlias = Callable[[], AbstractContextManager[Work]]
+
+IMPATIENT: Final = 60
+"""Milliseconds that a writer waits for another one; tests let writers meet on purpose."""
+_TEMPLATE: Final = "headway_template"
+_numbers: Final = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Start a real PostgreSQL, one for each worker of the test run."""
+    try:
+        with postgres() as server:
+            with open_database(server.create_database(_TEMPLATE)) as database:
+                upgrade(database)
+            yield server
+    except NoPostgres as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of SQLite with the tables in it."""
+    file = tmp_path_factory.mktemp("template") / "headway.db"
+    with open_database(f"sqlite:///{file}") as database:
+        upgrade(database)
+    return file
+
+
+@pytest.fixture
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    file = tmp_path / "headway.db"
+    shutil.copyfile(sqlite_template, file)
+    with open_database(f"sqlite:///{file}", busy_timeout=IMPATIENT) as database:
+        yield database
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Postgres) -> Iterator[Database]:
+    name = f"headway_{next(_numbers)}"
+    url = postgres_server.create_database(name, template=_TEMPLATE)
+    with open_database(f"{url}&options=-c%20lock_timeout%3D{IMPATIENT}") as database:
+        yield database
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Give each of the databases in turn, empty."""
+    found: Database = request.getfixturevalue(f"{request.param}_database")
+    return found
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def begin(request: pytest.FixtureRequest) -> Begin:
+    """Give each of the works in turn: what one of them promises all of them do."""
+    if request.param == "memory":
+        return partial(memory.begin, memory.Store(), utc_now)
+    return partial(sql.begin, request.getfixturevalue(f"{request.param}_database"))
