@@ -1,8 +1,11 @@
 """What snapshots need from the outside; `persistence` and `testing` provide it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from headway.outbox.event import Event
+from headway.routing.ports import Routes
 from headway.snapshots.snapshot import Snapshot
 
 
@@ -22,3 +25,24 @@ class Snapshots(Protocol):
 
         Those of every route revision that a snapshot since then keeps, and of every current route.
         """
+
+
+class Outbox(Protocol):
+    def add(self, event: Event) -> None:
+        """Write down what happened, to what, by whom."""
+
+
+class Work(Protocol):
+    """One transaction. Leaving it without `commit` undoes everything."""
+
+    @property
+    def snapshots(self) -> Snapshots: ...
+    @property
+    def routes(self) -> Routes: ...
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def commit(self) -> None: ...
+
+
+Begin = Callable[[], AbstractContextManager[Work]]
