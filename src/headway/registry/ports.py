@@ -187,3 +187,7 @@ class Describe(Protocol):
 
         Raise `Unavailable` if no runner answers, `Unsupported` if the file is not the runtime's.
         """
+
+
+CheckUrl = Callable[[str, str], None]
+"""Takes (URL, JSON Pointer to it); raises `Invalid` for one that could never be called."""

@@ -24,7 +24,7 @@ from headway.registry.comparison import Comparison
 from headway.registry.compatibility import Contract, compare
 from headway.registry.document import as_array, as_object, as_text, only, under
 from headway.registry.model import LATEST, Alias, AliasChange, Model, State, Version
-from headway.registry.ports import Begin, Describe, ModelQuery, Page, VersionQuery, Work
+from headway.registry.ports import Begin, CheckUrl, Describe, ModelQuery, Page, VersionQuery, Work
 from headway.registry.release import (
     Release,
     description_from,
@@ -42,6 +42,10 @@ _TRIES: Final = 5
 _MOST_ALTERNATIVES: Final = 16
 _ALTERNATIVE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:/-]{0,126}[A-Za-z0-9])?\Z")
 _ALIAS: Final = re.compile(NAME_PATTERN.replace("$", r"\Z"))
+
+
+def allows_any_url(url: str, pointer: str) -> None:
+    """Leave it to whoever connects."""
 
 
 def describes_nothing(artifact: str, runtime: str) -> Description | None:
@@ -70,6 +74,7 @@ class RegistryService:
     clock: Clock
     describe: Describe = describes_nothing
     runtimes: Collection[str] = RUNTIMES
+    check_url: CheckUrl = allows_any_url
 
     # Models
 
@@ -168,6 +173,7 @@ class RegistryService:
         """Take the stated signature, or ask the runner, before any transaction begins."""
         target = release.target
         if not isinstance(target, LocalTarget):
+            self.check_url(target.base_url, "/target/base_url")
             return release.signature or Signature()
         with self.begin() as work:
             work.models.get(model)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, TypeAlias
 
-from headway.auth.key import Digester, Secret
+from headway.auth.key import Secret, digester
 from headway.auth.role import Role
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService, Wish
@@ -65,7 +65,7 @@ def create_key(settings: Settings, *, name: str, role: str) -> str:
         upgrade_schema(database)
         begin_work = beginner(database)
         verify_root_key(begin_work, root_key)
-        digest = Digester(root_key.sub_key(Purpose.KEY_HASH))
+        digest = digester(root_key.sub_key(Purpose.KEY_HASH))
         service = KeyService(begin=begin_work, clock=utc_now, digest=digest)
         made = service.create_on_machine(Wish(name=name, role=Role(role)))
     return made.secret.text

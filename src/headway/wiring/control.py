@@ -1,0 +1,270 @@
+"""The control plane: its services on one database, its server, its loops."""
+
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from cheroot.wsgi import Server
+from flask import Blueprint
+
+from headway.adapters.carriers import Carriers, ThroughGateway
+from headway.adapters.notifiers.webhook import Webhook
+from headway.adapters.outbound import Outbound, read_allow, tls_context
+from headway.adapters.runners import Runners
+from headway.artifacts.service import ArtifactService
+from headway.auth.key import digester
+from headway.auth.rootkey import Purpose, RootKey
+from headway.auth.service import KeyService
+from headway.deployments.reconciler import Reconciler
+from headway.deployments.rollback_service import RollbackService
+from headway.deployments.service import DeploymentService
+from headway.kernel.clock import DAY, SECOND, utc_now
+from headway.kernel.ids import new_id
+from headway.outbox.courier import Courier
+from headway.persistence.engine import Database, StorageFailed, checkpoint
+from headway.persistence.schema import upgrade
+from headway.registry.service import RegistryService
+from headway.registry.target import LocalTarget
+from headway.registry.version import SemVer
+from headway.routing.service import RoutingService
+from headway.services import Services
+from headway.settings import Settings
+from headway.snapshots.service import SnapshotService
+from headway.tracking.feedback import FeedbackService
+from headway.tracking.service import TrackingService
+from headway.tracking.stamp import Stamper
+from headway.web.transaction import Joined
+from headway.wiring import plugins
+from headway.wiring.database import Begin, beginner, open_settled, verify_root_key
+from headway.wiring.folders import LONGEST_SOCKET, private_folder
+from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
+from headway.wiring.logs import configure
+from headway.wiring.loops import Loops
+from headway.wiring.rootkey import load_root_key
+
+_NICENESS: Final = 10
+_RECONCILE: Final = 0.25
+_CARRY: Final = 0.25
+_TEND: Final = 10.0
+_PIN: Final = 5.0
+_CHECKPOINT: Final = 15.0
+_KEEP_WARM: Final = 7 * DAY
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_BROKEN_STORAGE: Final = 74
+"""Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
+
+log: Final = structlog.get_logger("headway.control")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Everything that the control process is made of."""
+
+    services: Services
+    reconciler: Reconciler
+    courier: Courier
+    runners: Runners
+    begin: Begin
+    database: Database
+
+
+def outbound(settings: Settings) -> Outbound:
+    """Return the guard of all that goes out."""
+    return Outbound(
+        allow=read_allow(settings.outbound_allow),
+        loopback_open=settings.host in _LOOPBACK,
+        own_ports=frozenset({settings.port}),
+        tls=tls_context(settings.outbound_ca) if settings.outbound_ca else None,
+    )
+
+
+def build(settings: Settings, shared: Shared, root_key: RootKey, database: Database) -> Control:
+    """Make the services; nothing is started."""
+    begin = beginner(database)
+    joined = Joined(begin)
+    guard = outbound(settings)
+    runners = Runners(_runner_sockets(settings))
+    checks: Mapping[str, Any] = plugins.load("checks")
+    stamper = Stamper(root_key.sub_key(Purpose.STAMP))
+    snapshots = SnapshotService(joined, utc_now, new_id)
+    secret = settings.webhook_secret
+    services = Services(
+        registry=RegistryService(
+            joined,
+            utc_now,
+            describe=runners.describe,
+            check_url=lambda url, pointer: guard.check_url(url, pointer=pointer),
+        ),
+        artifacts=ArtifactService(
+            joined,
+            plugins.store("local", settings.data / "artifacts"),
+            utc_now,
+            limit=settings.upload_limit,
+        ),
+        keys=KeyService(joined, utc_now, digester(root_key.sub_key(Purpose.KEY_HASH))),
+        deployments=DeploymentService(joined, plugins.load("strategies"), checks),
+        rollbacks=RollbackService(joined, checks),
+        routing=RoutingService(joined, utc_now, new_id, stamper.read, snapshots.keep),
+        snapshots=snapshots,
+        tracking=TrackingService(joined, utc_now, keep=settings.keep_minutes_s * SECOND),
+        feedback=FeedbackService(joined, stamper, window=settings.feedback_window_s * SECOND),
+        begin=joined,
+        clock=utc_now,
+    )
+    owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+    carriers = Carriers(
+        runners,
+        ThroughGateway(f"http://{_reachable(settings.host)}:{settings.port}", shared.hop_secret),
+        Webhook(
+            outbound=guard,
+            clock=utc_now,
+            secret=secret.get_secret_value() if secret else None,
+            tls=guard.tls,
+        ),
+    )
+    courier = Courier(
+        owner,
+        begin,
+        {"check": carriers.check, "probe": carriers.probe, "webhook": carriers.notify},
+    )
+    reconciler = Reconciler(owner, begin, checks)
+    return Control(services, reconciler, courier, runners, begin, database)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM."""
+    shared = read_shared()
+    follow_the_supervisor(shared)
+    with suppress(OSError):
+        os.nice(_NICENESS)
+    configure("control", settings.log_level)
+    private_folder(settings.run_folder)
+    root_key = load_root_key(settings)
+    database = open_settled(settings, pool_size=settings.threads + 4)
+    upgrade(database)
+    verify_root_key(beginner(database), root_key)
+    library = database.library
+    if library is not None and not library.safe:
+        log.warning("sqlite", sqlite=library.verdict)
+    control = build(settings, shared, root_key, database)
+    _first_admin_key(settings, control.services.keys)
+    os.environ.pop("HEADWAY_ADMIN_KEY", None)
+    loops = Loops(_warn)
+    _start_loops(loops, control)
+    try:
+        _serve(settings, shared, control)
+    finally:
+        loops.stop()
+        database.close()
+
+
+def _serve(settings: Settings, shared: Shared, control: Control) -> None:
+    from headway.app import create_app  # noqa: PLC0415 - after the loops are under way
+    from headway.web.dashboard import pages  # noqa: PLC0415 - likewise
+
+    app = create_app(
+        control.services,
+        hop_secret=shared.hop_secret,
+        trusted_hosts=[host.strip() for host in settings.trusted_hosts.split(",") if host.strip()],
+        pages=_pages(pages),
+    )
+    path = settings.control_socket
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        sys.stderr.write(f"{path} is too long for a socket; set HEADWAY_RUN to a shorter folder\n")
+        raise SystemExit(78)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    server = Server(
+        str(path),
+        app,
+        numthreads=settings.threads,
+        max=settings.threads,
+        request_queue_size=256,
+        timeout=600,
+        shutdown_timeout=10,
+        server_name="headway",
+    )
+    server.max_request_header_size = 64 << 10
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            threading.Thread(target=server.stop, name="stop", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    server.prepare()
+    path.chmod(0o600)
+    server.serve()
+
+
+def _pages(found: Sequence[Blueprint]) -> Sequence[Blueprint]:
+    return found
+
+
+def _start_loops(loops: Loops, control: Control) -> None:
+    loops.start("reconciler", _RECONCILE, control.reconciler.tick)
+    loops.start("courier", _CARRY, control.courier.tick)
+    loops.start("tracking", _TEND, control.services.tracking.tend)
+    loops.start("pins", _PIN, partial(_pin, control))
+    library = control.database.library
+    if library is not None and not library.safe:
+        loops.start("checkpoint", _CHECKPOINT, partial(checkpoint, control.database))
+
+
+def _pin(control: Control) -> None:
+    """Have the runners keep what a route serves, or a snapshot may bring back."""
+    with control.begin() as work:
+        pinned = work.snapshots.pinned_versions(since=work.now() - _KEEP_WARM)
+        targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
+    artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
+    control.runners.pin(sorted(artifacts))
+
+
+def _first_admin_key(settings: Settings, keys: KeyService) -> None:
+    """Make the first admin key if there is none; it is seen once, or stands in a private file."""
+    given = settings.admin_key
+    made = keys.ensure_admin(given.get_secret_value() if given else None)
+    if made is None or given is not None:
+        return
+    if sys.stdout.isatty():
+        sys.stdout.write(f"The admin key, shown this once: {made.secret.text}\n")
+        sys.stdout.flush()
+        return
+    path = settings.data / "admin.key"
+    with suppress(FileNotFoundError):
+        path.unlink()  # of a database that is gone
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(made.secret.text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sys.stdout.write(f"The admin key is in {path}\n")
+    sys.stdout.flush()
+
+
+def _runner_sockets(settings: Settings) -> tuple[Path, ...]:
+    named = [name.strip() for name in settings.runners.split(",") if name.strip()]
+    return tuple(map(Path, named)) or (settings.runner_socket,)
+
+
+def _reachable(host: str) -> str:
+    """Return an address of this machine under which a wildcard listener answers."""
+    found = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{found}]" if ":" in found and not found.startswith("[") else found
+
+
+def _warn(loop: str, error: Exception) -> None:
+    log.warning("loop failed", loop=loop, error=type(error).__name__, detail=str(error)[:300])
+    if isinstance(error, StorageFailed):
+        os._exit(_BROKEN_STORAGE)  # never go on with connections that a failed disk has seen
