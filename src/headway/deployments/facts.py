@@ -158,7 +158,7 @@ def fix(
     base = {f"score.{name}": badness for name, badness in past.badness.items()}
     if past.requests:
         base["errors"] = past.errors / past.requests
-    metrics = judged_metrics(plan, past.badness, tuple(found)) if stable else ()
+    metrics = judged_metrics(plan, past.badness, found) if stable else ()
     return Facts(
         alpha=judging.alpha,
         first_gateway=first_gateway,
@@ -196,9 +196,12 @@ def thresholds_of(latency: Sketch, judging: Judging) -> dict[str, float]:
 
 
 def judged_metrics(
-    plan: Plan, scores: Iterable[str], quantiles: tuple[str, ...]
+    plan: Plan, scores: Iterable[str], found: Mapping[str, float]
 ) -> tuple[Judged, ...]:
-    """Return what is judged: `score.*` stands for the scores that the stable version has."""
+    """Return what is judged: `score.*` stands for the scores that the stable version has.
+
+    `found` are the thresholds of the latency that are there from the first epoch on, ms.
+    """
     worse, weights = plan.judging.worse, plan.judging.weights
     named = {f"score.{name}" for name in scores} if "score.*" in worse else set()
     named |= {
@@ -213,7 +216,8 @@ def judged_metrics(
             metric=metric,
             margin=worse[_rule(metric, worse)],
             weight=weights.get(_rule(metric, worse), 1.0),
-            quantiles=quantiles,
+            quantiles=tuple(found) if kind_of(metric) is Kind.MAGNITUDE else QUANTILES,
+            lines=tuple(found.items()) if kind_of(metric) is Kind.MAGNITUDE else (),
         )
         for metric in names
         if metric != "score.*"
