@@ -4,9 +4,15 @@ from dataclasses import dataclass
 
 from headway.artifacts.service import ArtifactService
 from headway.auth.service import KeyService
+from headway.deployments.rollback_service import RollbackService
+from headway.deployments.service import DeploymentService
 from headway.kernel.clock import Clock
 from headway.outbox import answer
 from headway.registry.service import RegistryService
+from headway.routing.service import RoutingService
+from headway.snapshots.service import SnapshotService
+from headway.tracking.feedback import FeedbackService
+from headway.tracking.service import TrackingService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +20,12 @@ class Services:
     registry: RegistryService
     artifacts: ArtifactService
     keys: KeyService
+    routing: RoutingService
+    snapshots: SnapshotService
+    deployments: DeploymentService
+    rollbacks: RollbackService
+    tracking: TrackingService
+    feedback: FeedbackService
     begin: answer.Begin
     """For the answers that are kept beside their effect; the same Begin as the services'."""
     clock: Clock

@@ -14,10 +14,19 @@ from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
 from headway.auth.role import Role
 from headway.auth.service import KeyService, Wish
+from headway.deployments.rollback_service import RollbackService
+from headway.deployments.service import DeploymentService
+from headway.kernel.ids import new_id
 from headway.registry.service import RegistryService
+from headway.routing.service import RoutingService
 from headway.services import Services
+from headway.snapshots.service import SnapshotService
 from headway.testing import memory
+from headway.tracking.feedback import FeedbackService
+from headway.tracking.service import TrackingService
+from headway.tracking.stamp import Stamper
 from headway.web.transaction import Joined
+from headway.wiring import plugins
 
 NOW = 1_767_225_600_000
 """2026-01-01T00:00:00Z"""
@@ -31,12 +40,23 @@ class World:
         self.store = memory.Store()
         self.begin = Joined(partial(memory.begin, self.store, self.clock))
         self.keys = KeyService(self.begin, self.clock, digester(b"k" * 32))
+        self.stamper = Stamper(b"s" * 32)
+        self.snapshots = SnapshotService(self.begin, self.clock, new_id)
+        checks = plugins.load("checks")
         self.services = Services(
             registry=RegistryService(self.begin, self.clock),
             artifacts=ArtifactService(
                 self.begin, LocalStore(folder), self.clock, limit=1 << 20, reserve=0
             ),
             keys=self.keys,
+            routing=RoutingService(
+                self.begin, self.clock, new_id, self.stamper.read, self.snapshots.keep
+            ),
+            snapshots=self.snapshots,
+            deployments=DeploymentService(self.begin, plugins.load("strategies"), checks),
+            rollbacks=RollbackService(self.begin, checks),
+            tracking=TrackingService(self.begin, self.clock),
+            feedback=FeedbackService(self.begin, self.stamper),
             begin=self.begin,
             clock=self.clock,
         )

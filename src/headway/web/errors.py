@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from headway.kernel import errors
@@ -104,7 +104,7 @@ def ours(error: errors.HeadwayError) -> Response:
         return _unforeseen(error)
     faults: Sequence[Fault] = ()
     if isinstance(error, errors.Invalid):
-        faults = [Fault(_PARAMETERS.get(f.pointer, f.pointer), f.detail) for f in error.faults]
+        faults = [Fault(_placed(fault.pointer), fault.detail) for fault in error.faults]
         error = errors.Invalid(faults)
     in_the_way = error.stands_in_the_way if isinstance(error, errors.Conflict) else None
     answer = problem(kind, str(error), faults=faults, stands_in_the_way=in_the_way)
@@ -176,8 +176,11 @@ def problem(
     return Response(dumps(body), int(kind.status), content_type=CONTENT_TYPE)
 
 
-_PARAMETERS: Final = {"/cursor": "?after"}
-"""What the domain calls otherwise than the API."""
+def _placed(pointer: str) -> str:
+    """Say where a wrong value stands: without a body it came with the query."""
+    if request.method in {"GET", "HEAD", "DELETE"} and pointer.startswith("/"):
+        return "?after" if pointer == "/cursor" else f"?{pointer[1:]}"
+    return pointer
 
 
 def request_id() -> str:

@@ -153,13 +153,6 @@ class Plan:
         return fault.detail if line is None else f"line {line}: {fault.detail}"
 
 
-def read_plan(data: bytes, *, media_type: str) -> Plan:
-    """Read a plan from JSON or YAML."""
-    if media_type == "application/yaml":
-        return read_yaml(data)
-    return Plan(read_json(data), {})
-
-
 def read_yaml(data: bytes) -> Plan:
     """Read a plan from YAML, every scalar as text, or raise `Unreadable` with the line."""
     if len(data) > YAML_BYTES:
@@ -186,7 +179,7 @@ class _Builder:
     def __init__(self) -> None:
         self._lines: dict[str, int] = {}
         self._open: list[tuple[dict[str, Json] | list[Json], str]] = []
-        self._key: list[str | None] = []
+        self._key: list[tuple[str, int] | None] = []
         self._root: Json = None
         self._documents = 0
         self._nodes = 0
@@ -247,7 +240,7 @@ class _Builder:
         if isinstance(fields, dict) and event.value in fields:
             first = self._lines[under(pointer, event.value)]
             _refuse(event, f"the key {event.value[:64]!r} stands here and on line {first}")
-        self._key[-1] = event.value
+        self._key[-1] = event.value, _line(event)
 
     def _enter(self, value: dict[str, Json] | list[Json], event: NodeEvent) -> None:
         if len(self._open) >= YAML_DEEPEST:
@@ -262,15 +255,17 @@ class _Builder:
             self._root = value
             return ""
         parent, above = self._open[-1]
+        line = _line(event)
         if isinstance(parent, dict):
-            key = self._key[-1] or ""
+            # A key was there before each value: `_node` sees to it.
+            key, line = self._key[-1] or ("", line)
             pointer = under(above, key)
             parent[key] = value
             self._key[-1] = None
         else:
             pointer = under(above, len(parent))
             parent.append(value)
-        self._lines[pointer] = _line(event)
+        self._lines[pointer] = line
         return pointer
 
 

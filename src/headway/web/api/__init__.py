@@ -4,14 +4,38 @@ from typing import Final
 
 from flask import Blueprint
 
-from headway.web.api import aliases, artifacts, document, health, keys, models, versions
+from headway.web.api import (
+    aliases,
+    artifacts,
+    comparison,
+    deployments,
+    document,
+    feedback,
+    health,
+    keys,
+    measurements,
+    metrics,
+    models,
+    rollbacks,
+    routes,
+    snapshots,
+    versions,
+)
 
 RESOURCES: Final[tuple[Blueprint, ...]] = (
     health.bp,
+    metrics.bp,
     document.bp,
     models.bp,
     versions.bp,
+    comparison.bp,
     aliases.bp,
     artifacts.bp,
+    routes.bp,
+    deployments.bp,
+    snapshots.bp,
+    rollbacks.bp,
+    measurements.bp,
+    feedback.bp,
     keys.bp,
 )

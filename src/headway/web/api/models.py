@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from flask import Blueprint, url_for
+from flask import Blueprint, g, url_for
 from pydantic import Field
 
 from headway.auth.role import Permission
@@ -12,6 +12,7 @@ from headway.kernel.errors import Forbidden
 from headway.registry.model import Model
 from headway.registry.ports import ModelQuery
 from headway.registry.release import tag_filter
+from headway.routing.route import Route
 from headway.web.operation import (
     JSON,
     MERGE_PATCH,
@@ -181,8 +182,20 @@ def shown(model: Model) -> ModelShown:
 
 
 def _live(model: str) -> dict[str, list[LiveArm]]:
-    del model
-    return {}
+    """Return who answers where, of the environments that the caller may see."""
+    if "routes" not in g:
+        # Asked once, also for a page of a thousand models.
+        g.routes = services().routing.routes()
+    routes: list[Route] = [route for route in g.routes if route.model == model]
+    return {
+        route.environment: [
+            LiveArm(version=arm.version, share_bp=share)
+            for arm in route.rules[-1].arms
+            if (share := route.rules[-1].share_bp(arm.key))
+        ]
+        for route in routes
+        if route.enabled and see(environment=route.environment)
+    }
 
 
 def _links(model: Model) -> Links:

@@ -33,8 +33,6 @@ from headway.web.schemas import (
     Links,
     Page,
     PageQuery,
-    Query,
-    Ref,
     Shown,
     Time,
     When,
@@ -132,11 +130,6 @@ class VersionsQuery(PageQuery):
     tag: Annotated[str | None, Field(max_length=1200)] = None
     q: Annotated[str, Field(max_length=256)] = ""
     order: Literal["precedence", "-precedence", "created", "-created"] = "-precedence"
-
-
-class ComparisonQuery(Query):
-    with_: Annotated[Ref, Field(alias="with")]
-    """The other version: a number, an alias, `latest`, or a range."""
 
 
 class SignatureShown(Shown):
