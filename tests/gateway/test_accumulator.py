@@ -305,7 +305,6 @@ def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> N
     for flight in flights:
         seen.sent(flight)
         seen.sent(flight)
-    unsent = begin(seen)
     minute = AT // 60_000
     assert seen.guard_counts("dep_1") == (GuardCount(40, "candidate", 4, {}),)
     assert seen.guard_counts("dep_1") == ()
@@ -314,7 +313,6 @@ def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> N
     seen.mark(flights[2], 900)
     seen.record(flights[2], OK, latency_ms=950)
     seen.record(flights[3], Outcome.VERSION, latency_ms=10)
-    seen.record(unsent, PROVIDER, latency_ms=10)
     stable = begin(seen, "stable")
     seen.sent(stable)
     seen.record(stable, Outcome.REFUSED, latency_ms=10)
@@ -328,6 +326,28 @@ def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> N
         GuardCount(40, "stable", 1, {"errors": {minute: 1}}),
     )
     assert [limit_of(guard) for guard in GUARDS] == ["errors", "latency>800"]
+
+
+def test_version_that_cannot_be_called_fails_its_guard_without_anything_sent() -> None:
+    seen = Accumulator()
+    for outcome in (Outcome.VERSION, OK, Outcome.CALLER, Outcome.GATEWAY):
+        seen.record(begin(seen), outcome, latency_ms=1)
+    assert seen.guard_counts("dep_1") == (
+        GuardCount(40, "candidate", 1, {"errors": {AT // 60_000: 1}}),
+    )
+
+
+def test_further_line_to_prove_is_for_the_candidate_alone() -> None:
+    epoch = replace(EPOCH, thresholds_ms={"p50@2x": 100.0})
+    route = replace(ROUTE, id=43, epoch=epoch, guards=())
+    seen = Accumulator()
+    for arm, latency in (("stable", 900), ("candidate", 200), ("candidate", 201)):
+        flight = seen.begin(assigned(route, arm), unit=0, flags=SINGLE, at=AT)
+        seen.record(flight, OK, latency_ms=latency)
+    slow = [c for c in seen.freeze("b", 1, 1).counts["dep_1"] if c.metric != "measured"]
+    assert [(c.arm, c.metric, c.due, c.n) for c in slow] == [
+        ("candidate", "latency.p50@2x", AT + 5_000, 1)
+    ]
 
 
 def test_guards_count_a_sticky_unit_once() -> None:

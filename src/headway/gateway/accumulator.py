@@ -416,8 +416,10 @@ class Accumulator:
         if outcome is Outcome.GONE:
             return
         bad = outcome in ERRORS
-        if bad and flight.guarded:
-            _bad(lane, flight, "errors")
+        if bad:
+            self.sent(flight)  # a version that cannot even be called has failed all the same
+            if flight.guarded:
+                _bad(lane, flight, "errors")
         if flight.closed:
             return
         ages = lane.ages
