@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +14,9 @@ from typing import Any, Final
 
 import structlog
 from cheroot.wsgi import Server
-from flask import Blueprint
 
 from headway.adapters.carriers import Carriers, ThroughGateway
 from headway.adapters.notifiers.webhook import Webhook
-from headway.adapters.outbound import Outbound, read_allow, tls_context
 from headway.adapters.runners import Runners
 from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
@@ -49,6 +47,7 @@ from headway.wiring.folders import LONGEST_SOCKET, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
 from headway.wiring.logs import configure
 from headway.wiring.loops import Loops
+from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
 
 _NICENESS: Final = 10
@@ -58,7 +57,6 @@ _TEND: Final = 10.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _KEEP_WARM: Final = 7 * DAY
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
 
@@ -75,16 +73,6 @@ class Control:
     runners: Runners
     begin: Begin
     database: Database
-
-
-def outbound(settings: Settings) -> Outbound:
-    """Return the guard of all that goes out."""
-    return Outbound(
-        allow=read_allow(settings.outbound_allow),
-        loopback_open=settings.host in _LOOPBACK,
-        own_ports=frozenset({settings.port}),
-        tls=tls_context(settings.outbound_ca) if settings.outbound_ca else None,
-    )
 
 
 def build(settings: Settings, shared: Shared, root_key: RootKey, database: Database) -> Control:
@@ -169,13 +157,13 @@ def run(settings: Settings) -> None:
 
 def _serve(settings: Settings, shared: Shared, control: Control) -> None:
     from headway.app import create_app  # noqa: PLC0415 - after the loops are under way
-    from headway.web.dashboard import pages  # noqa: PLC0415 - likewise
+    from headway.web.dashboard import PAGES  # noqa: PLC0415 - likewise
 
     app = create_app(
         control.services,
         hop_secret=shared.hop_secret,
         trusted_hosts=[host.strip() for host in settings.trusted_hosts.split(",") if host.strip()],
-        pages=_pages(pages),
+        pages=PAGES,
     )
     path = settings.control_socket
     if len(os.fsencode(path)) > LONGEST_SOCKET:
@@ -206,10 +194,6 @@ def _serve(settings: Settings, shared: Shared, control: Control) -> None:
     server.prepare()
     path.chmod(0o600)
     server.serve()
-
-
-def _pages(found: Sequence[Blueprint]) -> Sequence[Blueprint]:
-    return found
 
 
 def _start_loops(loops: Loops, control: Control) -> None:

@@ -1,0 +1,217 @@
+"""The gateway process: the engine on the inherited socket, and one thread for the database."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from headway.adapters.outbound import Secrets
+from headway.auth.key import digester
+from headway.auth.rootkey import Purpose, RootKey
+from headway.gateway.accumulator import Accumulator
+from headway.gateway.exchange import Prepared, Release
+from headway.gateway.flush import Reporter
+from headway.gateway.limits import Addresses, Guards
+from headway.gateway.own import Health
+from headway.gateway.passing import Passing
+from headway.gateway.pipeline import Pipeline
+from headway.gateway.ports import Around, Provider
+from headway.gateway.service import Gateway
+from headway.gateway.view import Compiler, View, ViewFile
+from headway.kernel.clock import utc_now
+from headway.kernel.ids import new_id
+from headway.persistence.engine import Database
+from headway.registry.target import LocalTarget
+from headway.settings import Settings
+from headway.supervisor import listen
+from headway.tracking.stamp import Stamper
+from headway.wire.loop import run as run_loop
+from headway.wire.server import Server, ServerLimits, serve
+from headway.wire.upstream import Origin, Pool
+from headway.wiring import plugins
+from headway.wiring.database import beginner, open_settled
+from headway.wiring.folders import private_folder
+from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
+from headway.wiring.logs import configure
+from headway.wiring.outbound import outbound
+from headway.wiring.rootkey import load_root_key
+
+_POOL: Final = 2
+_LAST_FLUSH: Final = 5.0
+
+log: Final = structlog.get_logger("headway.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepare:
+    """Finds the provider of a version and has it made ready."""
+
+    providers: Mapping[str, Provider]
+    around: Around
+
+    def __call__(self, release: Release) -> Prepared:
+        local = isinstance(release.target, LocalTarget)
+        provider = self.providers["inference_v2" if local else "openai"]
+        return provider.prepare(release, self.around)
+
+
+def run(settings: Settings, *, number: int) -> None:
+    """Serve until SIGTERM."""
+    del number  # the store gives each start a number of its own
+    shared = read_shared()
+    follow_the_supervisor(shared)
+    configure("gateway", settings.log_level)
+    private_folder(settings.run_folder)
+    root_key = load_root_key(settings)
+    with open_settled(settings, pool_size=_POOL) as database:
+        run_loop(_Process(settings, shared, root_key, database).serve())
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    settings: Settings
+    shared: Shared
+    root_key: RootKey
+    database: Database
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        pipeline, gateway, reporter = self._build(loop)
+        reporter.start()
+        stop = threading.Event()
+        # Made and started before the socket is served: the first request finds a view.
+        thread = threading.Thread(
+            target=reporter.run, args=(stop, time.monotonic), name="database", daemon=True
+        )
+        thread.start()
+        server = await serve(
+            self._socket(),
+            gateway,
+            ServerLimits(connections=self.settings.connections),
+            error_body=gateway.error_body,
+        )
+        server.on_sweep(gateway.sweep)
+        server.on_sweep(pipeline.pool.sweep)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 50, 50)
+        await self._until_told(loop, server)
+        stop.set()
+        await asyncio.to_thread(thread.join, _LAST_FLUSH)
+        await pipeline.pool.close()
+
+    async def _until_told(self, loop: asyncio.AbstractEventLoop, server: Server) -> None:
+        ended = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, ended.set)
+        await ended.wait()
+        await server.drain(self.settings.drain_s)
+
+    def _build(self, loop: asyncio.AbstractEventLoop) -> tuple[Pipeline, Gateway, Reporter]:
+        settings, root_key = self.settings, self.root_key
+        runner = _runner(settings)
+        compiler = Compiler(
+            prepare=_Prepare(
+                {provider.name: provider for provider in _providers()},
+                Around(Secrets(os.environ).value, str(runner)),
+            ),
+            pin_key=root_key.sub_key(Purpose.SEAL),
+        )
+        accumulator = Accumulator()
+        guards = Guards(accumulator, utc_now)
+        pipeline = Pipeline(
+            pool=Pool(connect=outbound(settings).connect),
+            accumulator=accumulator,
+            stamper=Stamper(root_key.sub_key(Purpose.STAMP)),
+            compiler=compiler,
+            guards=guards,
+            digest=digester(root_key.sub_key(Purpose.KEY_HASH)),
+            clock=utc_now,
+            monotonic=time.monotonic,
+            later=loop.call_later,
+            report=_report,
+            hop_secret=self.shared.hop_secret,
+            environment=settings.environment,
+            body_limit=settings.body_limit,
+            addresses=Addresses(settings.trusted_proxies),
+        )
+        reporter: Reporter
+        control = Origin("unix", str(settings.control_socket))
+
+        def adopt(view: View) -> None:
+            guards.number = reporter.number
+            gateway.adopt(view)
+
+        reporter = Reporter(
+            begin=beginner(self.database),
+            look=beginner(self.database, read_only=True),
+            accumulator=accumulator,
+            compiler=compiler,
+            deliver=lambda view: _deliver(loop, adopt, view),
+            applied=lambda: gateway.applied_generation,
+            boot=new_id("gw"),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            clock=utc_now,
+            log=_log,
+            file=ViewFile(settings.view_file),
+            new_boot=lambda: new_id("gw"),
+        )
+        health = Health(
+            pipeline,
+            parts={
+                "control": (control, "/controlz"),
+                "runner": (Origin("unix", str(runner)), "/v2/health/ready"),
+            },
+            database=reporter.state,
+        )
+        passing = Passing(
+            pipeline.pool,
+            socket_path=str(settings.control_socket),
+            hop_secret=self.shared.hop_secret,
+        )
+        gateway = Gateway(pipeline, passing, health)
+        return pipeline, gateway, reporter
+
+    def _socket(self) -> socket.socket:
+        if self.shared.socket_fd is not None:
+            return socket.socket(fileno=self.shared.socket_fd)
+        return listen(self.settings.host, self.settings.port)
+
+
+def _deliver(loop: asyncio.AbstractEventLoop, adopt: Callable[[View], None], view: View) -> None:
+    """Hand a view to the loop's thread; before the loop turns, it is this very thread."""
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if running is loop:
+        adopt(view)
+    else:
+        loop.call_soon_threadsafe(adopt, view)
+
+
+def _providers() -> list[Provider]:
+    return [made() for made in plugins.load("providers").values()]
+
+
+def _runner(settings: Settings) -> Path:
+    named = [name.strip() for name in settings.runners.split(",") if name.strip()]
+    return Path(named[0]) if named else settings.runner_socket
+
+
+def _log(what: str, circumstances: Mapping[str, Any]) -> None:
+    log.warning(what, where=str(circumstances.get("what", "")), detail=str(dict(circumstances)))
+
+
+def _report(error: Exception) -> None:
+    log.error("a fault of our own", error=type(error).__name__, detail=str(error)[:300])
