@@ -116,6 +116,8 @@ class View:
 
     def release(self, model: str, ref: str) -> tuple[Release, Prepared] | None:
         """Return the version that a version's number, an alias, `latest` or a range names."""
+        if not ref.strip():
+            return None  # an empty range would be any version
         releases = self.releases.get(model.lower(), {})
         alias = self.aliases.get(model.lower(), {}).get(ref.lower())
         with contextlib.suppress(Invalid):
