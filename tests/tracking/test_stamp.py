@@ -150,3 +150,10 @@ def test_what_does_not_fit_is_refused_when_it_is_built() -> None:
             Stamper.prefix(revision, arm)
     with pytest.raises(ValueError, match="16 to 64 bytes"):
         Stamper(b"short")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("-", "+"), ("_", "/")])
+def test_one_request_has_one_spelling(ours: str, theirs: str) -> None:
+    text = next(text for text in (made(str(i)) for i in range(1_000)) if ours in text[4:])
+    assert STAMPER.read(text) is not None
+    assert STAMPER.read("req_" + text[4:].replace(ours, theirs)) is None
