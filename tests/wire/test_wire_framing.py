@@ -57,7 +57,9 @@ def test_transfer_coding_stands_once_alone_and_on_1_1() -> None:
 
 
 def test_lengths_that_agree_are_still_two() -> None:
-    assert refused(b"POST", "1.1", HOST, (b"content-length", b"3"), (b"content-length", b"3")) == 400
+    assert (
+        refused(b"POST", "1.1", HOST, (b"content-length", b"3"), (b"content-length", b"3")) == 400
+    )
 
 
 @pytest.mark.parametrize("method", [b"CONNECT", b"TRACE", b"PROPFIND", b"M-SEARCH", b"get", b""])
@@ -78,7 +80,8 @@ def test_a_host_is_named_once_on_1_1_and_at_most_once_on_1_0() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [b"a", b"example.com:80", b"127.0.0.1:65535", b"[::1]", b"[2001:db8::1]:8000", b"a_b.x"]
+    "host",
+    [b"a", b"example.com:80", b"127.0.0.1:65535", b"[::1]", b"[2001:db8::1]:8000", b"a_b.x"],
 )
 def test_names_and_addresses_are_hosts(host: bytes) -> None:
     assert is_host(host)
@@ -86,7 +89,20 @@ def test_names_and_addresses_are_hosts(host: bytes) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [b"", b"a b", b"a,b", b"a/b", b"u@a", b"a:", b"a:0", b"a:65536", b"a:x", b"[::1", b"a\x00", b"-"],
+    [
+        b"",
+        b"a b",
+        b"a,b",
+        b"a/b",
+        b"u@a",
+        b"a:",
+        b"a:0",
+        b"a:65536",
+        b"a:x",
+        b"[::1",
+        b"a\x00",
+        b"-",
+    ],
 )
 def test_other_things_are_no_hosts(host: bytes) -> None:
     assert not is_host(host)
