@@ -45,7 +45,8 @@ def ask(begin: Begin, what: Callable[[Work], Any]) -> Any:
 
 
 def model(name: str = "digits", **more: Any) -> Model:
-    return Model(name, NOON, "ada", **{"updated_at": NOON, **more})
+    usual: dict[str, Any] = {"created_at": NOON, "created_by": "ada", "updated_at": NOON}
+    return Model(name, **{**usual, **more})
 
 
 def version(number: str = "1.0.0", *, of: str = "digits", **more: Any) -> Version:

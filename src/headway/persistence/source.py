@@ -12,8 +12,9 @@ from headway.persistence.tables import aliases, keys, models, route_revisions, r
 from headway.registry.model import State
 from headway.registry.version import SemVer
 
-_ARCHIVED_NOT: Final = False
 _GONE: Final = (State.RETIRED, State.YANKED)
+_OFFERED: Final = sa.or_(models.c.archived == 0, models.c.folded.in_(sa.select(routes.c.model)))
+"""Models that somebody may call, or that are to be checked before they have a route."""
 
 
 class SqlSource:
@@ -75,12 +76,7 @@ class SqlSource:
                 versions.c.target,
             )
             .join(versions, versions.c.model_id == models.c.id)
-            .where(
-                sa.or_(
-                    models.c.archived == _ARCHIVED_NOT,
-                    models.c.folded.in_(sa.select(routes.c.model)),
-                )
-            )
+            .where(_OFFERED)
             .order_by(versions.c.id)
         )
         return [
@@ -99,7 +95,7 @@ class SqlSource:
         query = (
             sa.select(models.c.name.label("model"), aliases.c.name, aliases.c.version)
             .join(aliases, aliases.c.model_id == models.c.id)
-            .where(models.c.folded.in_(sa.select(routes.c.model)), aliases.c.version.is_not(None))
+            .where(_OFFERED, aliases.c.version.is_not(None))
             .order_by(models.c.folded, aliases.c.folded)
         )
         return [

@@ -1157,6 +1157,7 @@ class MemorySource(_Repository):
         routes = MemoryRoutes(self._t).all_current()
         now = self._t.clock()
         models = {_fold(route.model) for route in routes}
+        models |= {key for key, model in self._t.models.items() if not model.archived}
         on_arms = {
             (_fold(route.model), SemVer.parse(version))
             for route in routes
@@ -1287,7 +1288,10 @@ def _page(
     found = sorted(found, key=key, reverse=backwards)
     if after is not None:
         last = _read_cursor(after, order)
-        found = [one for one in found if (key(one) < last if backwards else key(one) > last)]
+        try:
+            found = [one for one in found if (key(one) < last if backwards else key(one) > last)]
+        except TypeError as error:
+            raise Invalid.at("/cursor", "this is no cursor that a list gave") from error
     items = tuple(found[:limit])
     more = len(found) > limit
     return Page(items, _cursor(order, key(items[-1])) if more else None)
@@ -1303,5 +1307,5 @@ def _read_cursor(cursor: str, order: str) -> tuple[Any, ...]:
     except (ValueError, TypeError, binascii.Error) as error:
         raise Invalid.at("/cursor", "this is no cursor that a list gave") from error
     if made_for != order:
-        raise Invalid.at("/cursor", f"this cursor belongs to a list in the order {made_for!r}")
+        raise Invalid.at("/cursor", "this cursor belongs to a list in another order")
     return tuple(values)
