@@ -21,8 +21,11 @@ from headway.judge.evidence import (
     kind_of,
     slow,
 )
+from headway.judge.question import Judged, Question
+from headway.judge.result import Proof
+from headway.judge.verdict import judge
 from headway.routing.route import Ages
-from headway.tracking.measurement import Count
+from headway.tracking.measurement import Count, due_at
 
 AGES = {"errors": Ages(5_000, 60_000), "score.*": Ages(10_000, 90_000)}
 EPOCHS = (Epoch(7, 1_000), Epoch(4, 100))
@@ -76,16 +79,17 @@ rows = st.builds(
 )
 
 
-@given(st.lists(rows), st.integers(min_value=1, max_value=200_000), st.integers(0, 200_000))
-def test_rows_that_nothing_waits_for_may_be_folded_without_a_trace(
-    counts: list[Count], then: int, later: int
-) -> None:
-    line = foldable_before(AGES, now=then)
-    folded = [replace(row, due=0) if row.due < line else row for row in counts]
+@given(rows, st.integers(min_value=0, max_value=120_000))
+def test_rows_that_nothing_waits_for_may_be_folded_without_a_trace(row: Count, later: int) -> None:
+    # The youngest row that may be folded at that time.
+    then = row.due + 1
+    while row.due >= foldable_before(AGES, now=then):
+        then += 500
     now = then + later
+    folded = [replace(row, due=0)]
 
     assert fold(folded, epochs=EPOCHS, ages=AGES, now=now) == fold(
-        counts, epochs=EPOCHS, ages=AGES, now=now
+        [row], epochs=EPOCHS, ages=AGES, now=now
     )
 
 
@@ -155,3 +159,39 @@ def test_both_arms_are_read_at_the_same_age(late: bool) -> None:  # noqa: FBT001
         evidence = fold(pair, epochs=EPOCHS, ages=AGES, now=now)
         for part in (evidence.current, evidence.settled, evidence.timely):
             assert part[1].of(CANDIDATE, "errors") == part[1].of(STABLE, "errors")
+
+
+def slower(now: int, *, candidate: float) -> list[Count]:
+    """Steady traffic until now, 40 requests a second, half of it on the candidate, L = 60 s.
+
+    The stable version's median is 1 s and is known at 1 s; beyond 20 s lies a part of the
+    candidate's answers, known at 20 s.
+    """
+    rows: dict[tuple[str, str, int, int], int] = {}
+    for place, at in enumerate(range(0, now, 50)):
+        arms = ((STABLE, "latency.p50", 1_000, 0.5), (CANDIDATE, "latency.p90", 20_000, candidate))
+        for arm, metric, known, part in arms:
+            key = (arm, metric, 1, due_at(at, known))
+            rows[key] = rows.get(key, 0) + (place % 10 < 10 * part)
+    return [
+        Count(7, arm, metric, number, due, late=False, n=n)
+        for (arm, metric, number, due), n in rows.items()
+    ]
+
+
+@pytest.mark.parametrize(("candidate", "proven"), [(0.5, False), (0.1, True)])
+def test_lines_that_are_known_at_other_ages_do_not_run_ahead(
+    candidate: float,
+    proven: bool,  # noqa: FBT001 - a row's own field
+) -> None:
+    ages = {"errors": Ages(20_000, 60_000)}
+    lines = (("p50", 1_000.0), ("p90", 20_000.0))
+    judged = Judged(metric="latency", quantiles=("p50", "p90"), lines=lines)
+    question = Question(metrics=(judged,), factor=20)
+    proofs = set()
+    for now in range(0, 240_000, 2_500):
+        rows = slower(now, candidate=candidate)
+        evidence = fold(rows, epochs=(Epoch(7, 5_000),), ages=ages, now=now)
+        proofs.add(judge(evidence, question).results[0].proved_by)
+
+    assert (Proof.RATIO in proofs) is proven

@@ -23,7 +23,7 @@ def tally(share_bp: int, *, epoch: int = 1, **counts: int | Mapping[int, int]) -
 
 def seen(*tallies: Tally, now: int = 0) -> Evidence:
     """Evidence that is all older than L, and was all known at age M."""
-    return Evidence(now, tallies, tallies, tallies)
+    return Evidence(now, tallies, tallies, tallies, tallies)
 
 
 def hit(share_bp: int, times: float) -> float:

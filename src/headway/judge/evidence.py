@@ -25,7 +25,7 @@ from typing import Any, Final, Self
 from headway.kernel.canonical import Json
 from headway.kernel.quantity import WHOLE_BP
 from headway.routing.route import Ages
-from headway.tracking.measurement import Count
+from headway.tracking.measurement import DUE_STEP, Count
 
 CANDIDATE: Final = "candidate"
 STABLE: Final = "stable"
@@ -95,16 +95,19 @@ class Evidence:
     `current` is what has come of age, for "worse". `settled` is what is older than L, for proofs
     of "not worse": a candidate that fails late would be flattered otherwise. `timely` is the part
     of `current` that was known at age M, for limits: there a bad event must not come apart from
-    the request that it is one of.
+    the request that it is one of. `seasoned` is what has been settled for so long that everything
+    of its age has, whatever line it crossed: an answer beyond 20 s is known later than one beyond
+    1 s, and where the two are compared, the quicker to be known must not run ahead.
     """
 
     now: int
     current: tuple[Tally, ...] = ()
     settled: tuple[Tally, ...] = ()
     timely: tuple[Tally, ...] = ()
+    seasoned: tuple[Tally, ...] = ()
 
     def document(self) -> dict[str, Json]:
-        """Write per epoch `[arm, metric, bin, current, settled, timely]` in a fixed order."""
+        """Write per epoch `[arm, metric, bin, current, settled, timely, seasoned]`, in order."""
         return {
             "now": self.now,
             "epochs": [
@@ -112,12 +115,12 @@ class Evidence:
                     "id": tally.epoch.id,
                     "share_bp": tally.epoch.share_bp,
                     "counts": [
-                        [*key, n, settled.of(*key), timely.of(*key)]
+                        [*key, n, *(other.of(*key) for other in others)]
                         for key, n in sorted(tally.counts.items())
                     ],
                 }
-                for tally, settled, timely in zip(
-                    self.current, self.settled, self.timely, strict=True
+                for tally, *others in zip(
+                    self.current, self.settled, self.timely, self.seasoned, strict=True
                 )
             ],
         }
@@ -125,7 +128,7 @@ class Evidence:
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
         """Read what `document` wrote."""
-        parts: tuple[list[Tally], ...] = ([], [], [])
+        parts: tuple[list[Tally], ...] = ([], [], [], [])
         for row in document["epochs"]:
             epoch = Epoch(row["id"], row["share_bp"])
             for place, part in enumerate(parts):
@@ -147,9 +150,9 @@ def fold(
     """
     known = sorted(epochs, key=lambda epoch: epoch.id)
     parts: tuple[dict[int, dict[tuple[str, str, int], int]], ...] = tuple(
-        {epoch.id: {} for epoch in known} for _ in range(3)
+        {epoch.id: {} for epoch in known} for _ in range(4)
     )
-    current, settled, timely = parts
+    current, settled, timely, seasoned = parts
     for count in counts:
         if count.due > now or count.epoch not in current:
             continue
@@ -159,6 +162,8 @@ def fold(
             into.append(timely)
         if count.due + _wait(count, ages) <= now:
             into.append(settled)
+        if count.due + ages_of(count.metric, ages).l + DUE_STEP <= now:
+            into.append(seasoned)
         for part in into:
             sums = part[count.epoch]
             sums[key] = sums.get(key, 0) + count.n
@@ -172,7 +177,7 @@ def foldable_before(ages: Mapping[str, Ages], *, now: int) -> int:
 
     Folding such rows gives what folding the single ones gave, at `now` and at any later time.
     """
-    return now - max((of.l - of.m for of in ages.values()), default=0)
+    return now - max((of.l for of in ages.values()), default=0) - DUE_STEP
 
 
 def ages_of(metric: str, ages: Mapping[str, Ages]) -> Ages:

@@ -1,6 +1,6 @@
 """What one metric says: E, E', F, the interval, and what they were counted from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp, fsum, inf, log
@@ -158,9 +158,7 @@ def _rate(judged: Judged, evidence: Evidence, question: Question) -> Result:
         note = "more than half of the units have had it: first requests alone are compared"
     elif factor is not None:
         factor = ratio_of_units(factor, used_up)
-    test = _Test(
-        RATE_BETS, _hits(evidence.current, metric), _hits(evidence.settled, compared, compared)
-    )
+    test = _Test(RATE_BETS, _hits(evidence.current, metric), _hits(evidence.settled, compared))
     return _answer(
         judged,
         question,
@@ -186,7 +184,7 @@ def _magnitude(judged: Judged, evidence: Evidence, question: Question) -> Result
         _Test(
             SLOW_BETS[quantile],
             _hits(evidence.current, name),
-            _hits(evidence.settled, names[line], name) if (line := lines[quantile]) else (),
+            _beyond(evidence, names, lines[quantile], quantile),
         )
         for quantile, name in names.items()
     )
@@ -202,6 +200,27 @@ def _magnitude(judged: Judged, evidence: Evidence, question: Question) -> Result
         seen=tuple(_seen(evidence.current, arm, *names.values()) for arm in (CANDIDATE, STABLE)),
         alone=None,
         note="" if provable or factor is None else "no threshold bears a proof of this factor",
+    )
+
+
+def _beyond(
+    evidence: Evidence, names: Mapping[str, str], line: str | None, quantile: str
+) -> tuple[Hits, ...]:
+    """Return the candidate's answers beyond its line and the stable version's beyond its own."""
+    if line is None:
+        return ()
+    if line == quantile:
+        return _hits(evidence.settled, names[line])
+    # Another line is known at another age: the stable version's answers wait until each older one
+    # of the candidate has been counted, else the arm that is known sooner would run ahead.
+    pairs = zip(evidence.settled, evidence.seasoned, strict=True)
+    return tuple(
+        Hits(
+            mine.epoch.share_bp,
+            mine.of(CANDIDATE, names[line]),
+            theirs.of(STABLE, names[quantile]),
+        )
+        for mine, theirs in pairs
     )
 
 
@@ -314,13 +333,13 @@ def _answer(
     )
 
 
-def _hits(tallies: Sequence[Tally], metric: str, stable: str | None = None) -> tuple[Hits, ...]:
-    """Return the bad events by epoch; `stable` names those of the stable version if others."""
+def _hits(tallies: Sequence[Tally], metric: str) -> tuple[Hits, ...]:
+    """Return the bad events by epoch."""
     return tuple(
         Hits(
             tally.epoch.share_bp,
             tally.of(CANDIDATE, metric),
-            tally.of(STABLE, stable or metric),
+            tally.of(STABLE, metric),
         )
         for tally in tallies
     )
