@@ -58,9 +58,10 @@ class Asked:
         self._told(0, b"")
 
 
-def question(path: str) -> bytes:
-    """Write the request of a small question."""
-    return b"GET %b HTTP/1.1\r\nhost: headway\r\n\r\n" % path.encode("ascii")
+def question(path: str, hop_secret: str = "") -> bytes:
+    """Write the request of a small question; control wants to see the hop secret."""
+    hop = b"headway-hop: %b\r\n" % hop_secret.encode("ascii") if hop_secret else b""
+    return b"GET %b HTTP/1.1\r\nhost: headway\r\n%b\r\n" % (path.encode("ascii"), hop)
 
 
 class Models:
@@ -302,8 +303,10 @@ class Health:
 
             return heard
 
+        pipeline = self._pipeline
         for name, (origin, path) in self._parts.items():
-            self._pipeline.pool.send(origin, question(path), b"", Asked(told(name)), _PATIENCE)
+            asked = question(path, pipeline.hop_secret)
+            pipeline.pool.send(origin, asked, b"", Asked(told(name)), _PATIENCE)
         if not self._parts:
             self._respond(call, states)
 
