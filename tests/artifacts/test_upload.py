@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.adapters.stores.local import LocalStore
+from headway.adapters.stores.local import LocalStore, LocalUpload
 from headway.artifacts.artifact import Artifact, Digest
 from headway.artifacts.refusal import why_refused
 from headway.artifacts.service import ArtifactService
@@ -221,6 +221,24 @@ def test_a_sender_that_breaks_off_leaves_nothing(
 
     assert left(store, tmp_path) == []
     assert table.rows == {}
+
+
+def test_what_failed_is_forgotten_at_once(service: ArtifactService, store: LocalStore) -> None:
+    begun: list[LocalUpload] = []
+
+    class Holding(LocalStore):
+        """A store that keeps hold of its uploads, so that none is tidied up by going away."""
+
+        def open_upload(self) -> LocalUpload:
+            begun.append(super().open_upload())
+            return begun[-1]
+
+    folder = store.path(digest_of(b"")).parents[2]
+    with pytest.raises(Unsupported):
+        replace(service, store=Holding(folder)).upload([PICKLE], actor=ADA)
+
+    assert len(begun) == 1
+    assert list((folder / "incoming").iterdir()) == []
 
 
 def test_the_last_space_on_the_disk_is_kept_free(
