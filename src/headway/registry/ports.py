@@ -156,6 +156,15 @@ class Outbox(Protocol):
         """Write down what happened, to what, by whom."""
 
 
+class Named(Protocol):
+    """As much of a transaction as a reference (`^2`, `champion`) needs to be resolved."""
+
+    @property
+    def versions(self) -> Versions: ...
+    @property
+    def aliases(self) -> Aliases: ...
+
+
 class Work(Protocol):
     """One transaction. Leaving it without `commit` undoes everything."""
 

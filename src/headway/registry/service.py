@@ -24,7 +24,16 @@ from headway.registry.comparison import Comparison
 from headway.registry.compatibility import Contract, compare
 from headway.registry.document import as_array, as_object, as_text, only, under
 from headway.registry.model import LATEST, Alias, AliasChange, Model, State, Version
-from headway.registry.ports import Begin, CheckUrl, Describe, ModelQuery, Page, VersionQuery, Work
+from headway.registry.ports import (
+    Begin,
+    CheckUrl,
+    Describe,
+    ModelQuery,
+    Named,
+    Page,
+    VersionQuery,
+    Work,
+)
 from headway.registry.release import (
     Release,
     description_from,
@@ -370,7 +379,7 @@ def check_alias(name: str, *, pointer: str = "/alias") -> str:
     return name
 
 
-def resolve(work: Work, model: str, ref: str) -> Version:
+def resolve(work: Named, model: str, ref: str) -> Version:
     """Return the version of a model that `ref` names; see `RegistryService.version`."""
     if ref.lower() == LATEST:
         if (found := work.versions.latest(model)) is None:
@@ -433,7 +442,7 @@ def _check_artifact(work: Work, release: Release) -> None:
         raise Conflict(f"the artifact {target.artifact} was removed meanwhile: upload it again")
 
 
-def _alias(work: Work, model: str, name: str) -> Alias:
+def _alias(work: Named, model: str, name: str) -> Alias:
     found = work.aliases.find(model, name)
     if found is None or found.version is None:
         known = [alias.name for alias in work.aliases.of(model)]
