@@ -23,9 +23,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from headway.kernel.errors import Conflict, Refused
-
-_BACKLOG: Final = 4096
 _FIRST_WAIT: Final = 0.4
 _LONGEST_WAIT: Final = 10.0
 _GOOD_LIFE: Final = 10.0
@@ -53,25 +50,6 @@ class _Running:
     born: float = 0.0
     deaths: int = 0
     again_at: float = 0.0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the public port, or raise `Conflict` if somebody has it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if isinstance(error, PermissionError):
-            raise Refused(f"{host}:{port} may not be bound: {error.strerror}") from error
-        raise Conflict(
-            f"{host}:{port} cannot be bound ({error.strerror}); choose another with HEADWAY_PORT"
-        ) from error
-    sock.listen(_BACKLOG)
-    sock.set_inheritable(True)
-    return sock
 
 
 @dataclass(slots=True)

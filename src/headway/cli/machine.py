@@ -10,7 +10,7 @@ import click
 
 from headway.kernel.errors import HeadwayError
 from headway.settings import Settings
-from headway.supervisor import MISCONFIGURED, Supervisor, children, listen
+from headway.supervisor import MISCONFIGURED, Supervisor, children
 from headway.wiring.lifeline import new_shared
 
 P = ParamSpec("P")
@@ -37,7 +37,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
 def serve() -> None:
     """Run everything on this machine: gateways, control, runner; one public port."""
     settings = Settings()
-    from headway.wiring.folders import private_folder  # noqa: PLC0415 - only the supervisor's
+    from headway.wiring.folders import listen, private_folder  # noqa: PLC0415 - only here
 
     private_folder(settings.data)
     private_folder(settings.run_folder)
@@ -74,9 +74,10 @@ def gateway(number: int) -> None:
 @_told
 def control() -> None:
     """Run the control plane."""
-    from headway.wiring import control as wiring  # noqa: PLC0415 - each process loads its own
+    from headway.app import create_app  # noqa: PLC0415 - each process loads its own
+    from headway.wiring import control as wiring  # noqa: PLC0415 - likewise
 
-    wiring.run(Settings())
+    wiring.run(Settings(), create_app)
 
 
 @click.command()

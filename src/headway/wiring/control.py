@@ -5,15 +5,16 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from cheroot.wsgi import Server
+from flask import Blueprint, Flask
 
 from headway.adapters.carriers import Carriers, ThroughGateway
 from headway.adapters.notifiers.webhook import Webhook
@@ -26,10 +27,11 @@ from headway.deployments.reconciler import Reconciler
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
 from headway.kernel.clock import DAY, SECOND, utc_now
+from headway.kernel.errors import Refused
 from headway.kernel.ids import new_id
 from headway.outbox.courier import Courier
 from headway.persistence.engine import Database, StorageFailed, checkpoint
-from headway.persistence.schema import upgrade
+from headway.persistence.schema import Schema, check_schema, upgrade
 from headway.registry.service import RegistryService
 from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
@@ -40,6 +42,7 @@ from headway.snapshots.service import SnapshotService
 from headway.tracking.feedback import FeedbackService
 from headway.tracking.service import TrackingService
 from headway.tracking.stamp import Stamper
+from headway.web.dashboard import PAGES
 from headway.web.transaction import Joined
 from headway.wiring import plugins
 from headway.wiring.database import Begin, beginner, open_settled, verify_root_key
@@ -61,6 +64,19 @@ _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
 
 log: Final = structlog.get_logger("headway.control")
+
+
+class CreateApp(Protocol):
+    """Makes the WSGI application; handed in, since it stands above."""
+
+    def __call__(
+        self,
+        services: Services,
+        *,
+        hop_secret: str | None,
+        trusted_hosts: Sequence[str] | None,
+        pages: Sequence[Blueprint],
+    ) -> Flask: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
     return Control(services, reconciler, courier, runners, begin, database)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, create_app: CreateApp) -> None:
     """Serve until SIGTERM."""
     shared = read_shared()
     follow_the_supervisor(shared)
@@ -149,16 +165,24 @@ def run(settings: Settings) -> None:
     loops = Loops(_warn)
     _start_loops(loops, control)
     try:
-        _serve(settings, shared, control)
+        _serve(settings, shared, control, create_app)
     finally:
         loops.stop()
         database.close()
 
 
-def _serve(settings: Settings, shared: Shared, control: Control) -> None:
-    from headway.app import create_app  # noqa: PLC0415 - after the loops are under way
-    from headway.web.dashboard import PAGES  # noqa: PLC0415 - likewise
+def application(settings: Settings, create_app: CreateApp) -> Flask:
+    """Return the WSGI application on its own: no loop, no first key, the schema as it must be."""
+    root_key = load_root_key(settings)
+    database = open_settled(settings, pool_size=settings.threads + 4)
+    if check_schema(database) is not Schema.CURRENT:
+        raise Refused("the schema is not up to date: run `headway db upgrade` first")
+    verify_root_key(beginner(database), root_key)
+    control = build(settings, Shared(hop_secret=""), root_key, database)
+    return create_app(control.services, hop_secret=None, trusted_hosts=None, pages=PAGES)
 
+
+def _serve(settings: Settings, shared: Shared, control: Control, create_app: CreateApp) -> None:
     app = create_app(
         control.services,
         hop_secret=shared.hop_secret,

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from headway.kernel.errors import Refused
+from headway.kernel.errors import Conflict, Refused
 
+_BACKLOG: Final = 4096
 LONGEST_SOCKET: Final = 103
 """Bytes of a unix socket's path (104 with the closing NUL on macOS, 108 on Linux)."""
 
@@ -40,3 +41,22 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
         sock.close()
         with suppress(FileNotFoundError):
             path.unlink()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the public port, or raise `Conflict` if somebody has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if isinstance(error, PermissionError):
+            raise Refused(f"{host}:{port} may not be bound: {error.strerror}") from error
+        raise Conflict(
+            f"{host}:{port} cannot be bound ({error.strerror}); choose another with HEADWAY_PORT"
+        ) from error
+    sock.listen(_BACKLOG)
+    sock.set_inheritable(True)
+    return sock

@@ -32,14 +32,13 @@ from headway.kernel.ids import new_id
 from headway.persistence.engine import Database
 from headway.registry.target import LocalTarget
 from headway.settings import Settings
-from headway.supervisor import listen
 from headway.tracking.stamp import Stamper
 from headway.wire.loop import run as run_loop
 from headway.wire.server import Server, ServerLimits, serve
 from headway.wire.upstream import Origin, Pool
 from headway.wiring import plugins
 from headway.wiring.database import beginner, open_settled
-from headway.wiring.folders import private_folder
+from headway.wiring.folders import listen, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
 from headway.wiring.logs import configure
 from headway.wiring.outbound import outbound
