@@ -58,11 +58,11 @@ def check_movable(route: Route | None) -> None:
     if route is None or not route.enabled:
         return
     arms = {segment.arm for segment in route.rules[-1].segments}
-    if len(route.rules) > 1 or len(arms) > 1:
+    if len(route.rules) > 1 or len(arms) > 1 or route.rules[-1].when:
         raise Refused(
             f"{route.name} has {len(route.rules)} rules and {len(arms)} arms that serve: "
-            "deployments move routes with one rule and one serving arm in this version; "
-            "give the route one of each first"
+            "deployments move routes with one rule for everybody and one serving arm in this "
+            "version; give the route one of each first"
         )
 
 

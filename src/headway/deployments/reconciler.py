@@ -20,7 +20,7 @@ from headway.deployments.decision import (
     Wait,
     decide,
 )
-from headway.deployments.deployment import Deployment
+from headway.deployments.deployment import Deployment, State
 from headway.deployments.look import LIVING, good_answers, judged, see
 from headway.deployments.outcome import Look, Writer, outcome_of, probe, probe_key
 from headway.deployments.ports import Begin, Work
@@ -33,6 +33,7 @@ from headway.outbox.message import Message
 
 LEASE: Final = 30 * SECOND
 _JUMP: Final = MINUTE
+_JUDGED: Final = frozenset({State.RUNNING, State.PAUSED})
 
 
 class Pace:
@@ -59,12 +60,31 @@ class Reconciler:
     checks: Mapping[str, CheckKind]
     new_id: NewId = new_id
     pace: Pace = field(default_factory=Pace)
+    read: Begin | None = None
+    """Opens what only reads; a store may know a cheaper way for that."""
 
     def tick(self) -> int:
-        """Take one decision for each deployment that nobody holds; return how many moved."""
+        """Take one decision for each deployment that nobody holds; return how many moved.
+
+        What goes wrong with one of them keeps no other from moving, and is raised at the end; its
+        lease runs out meanwhile, and so it is tried again later.
+        """
         claimed, rollbacks, steady = self._claim()
-        moved = sum(self._advance(deployment, steady=steady) for deployment in claimed)
-        return moved + sum(self._finish(rollback) for rollback in rollbacks)
+        moved = 0
+        wrong: list[Exception] = []
+        for deployment in claimed:
+            try:
+                moved += self._advance(deployment, steady=steady)
+            except Exception as error:  # noqa: BLE001 - raised below
+                wrong.append(error)
+        for rollback in rollbacks:
+            try:
+                moved += self._finish(rollback)
+            except Exception as error:  # noqa: BLE001 - raised below
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
+        return moved
 
     def _claim(self) -> tuple[Sequence[Deployment], Sequence[Rollback], bool]:
         with self.begin() as work:
@@ -76,9 +96,10 @@ class Reconciler:
 
     def _advance(self, deployment: Deployment, *, steady: bool) -> bool:
         try:
-            with self.begin() as work:
+            with (self.read or self.begin)() as work:
                 seen = see(work, deployment, self.checks, steady=steady)
-            look = judged(seen)
+            # On its way back nothing is asked of the judge any more.
+            look = judged(seen) if deployment.state in _JUDGED else seen.look
             return self._carry_out(look, decide(look.situation))
         except Conflict:  # somebody else took over, or changed the route: stop, and look again
             self._release(deployment, SOON)

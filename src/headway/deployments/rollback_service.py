@@ -33,7 +33,7 @@ from headway.outbox.message import Message
 from headway.routing.route import Route
 from headway.snapshots.snapshot import PREVIOUS, Snapshot
 
-_TRIES: Final = 50
+_TRIES: Final = 20
 _LOOK_BACK: Final = 500
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 

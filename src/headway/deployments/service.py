@@ -1,6 +1,7 @@
 """What people ask of deployments: create, look, steer; and what a plan would do."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -45,6 +46,8 @@ class DeploymentService:
     strategies: Mapping[str, Strategy]
     checks: Mapping[str, CheckKind]
     new_id: NewId = new_id
+    read: Begin | None = None
+    """Opens what only reads; a store may know a cheaper way for that."""
 
     def create(self, document: Mapping[str, Json], *, actor: Actor) -> Deployment:
         """Start a deployment by a plan.
@@ -111,14 +114,14 @@ class DeploymentService:
     def plan(self, document: Mapping[str, Json]) -> dict[str, Json]:
         """Say what a plan would do, step by step, and how long it takes; nothing is written."""
         plan = self._read(document)
-        with self.begin() as work:
+        with self._reading() as work:
             plan, version, facts = self._resolved(work, plan, facts=True)
         if facts is None:
             raise AssertionError(plan.model)
         return forecast.plan_document(plan, facts, version=str(version.number))
 
     def get(self, deployment_id: str) -> Deployment:
-        with self.begin() as work:
+        with self._reading() as work:
             return work.deployments.get(deployment_id)
 
     def list(
@@ -131,14 +134,14 @@ class DeploymentService:
         limit: int = 100,
     ) -> Sequence[Deployment]:
         """Return deployments with ids below `before`, newest first."""
-        with self.begin() as work:
+        with self._reading() as work:
             return work.deployments.list(
                 model=model, environment=environment, states=states, before=before, limit=limit
             )
 
     def status(self, deployment_id: str) -> dict[str, Json]:
         """Return state, shares, steps, evidence with intervals, and what happens next."""
-        with self.begin() as work:
+        with self._reading() as work:
             deployment = work.deployments.get(deployment_id)
             seen = see(work, deployment, self.checks)
         look = judged(seen)
@@ -150,7 +153,7 @@ class DeploymentService:
 
     def events(self, deployment_id: str, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """Return the history with a `seq` above `after`, oldest first."""
-        with self.begin() as work:
+        with self._reading() as work:
             work.deployments.get(deployment_id)
             return work.outbox.history(deployment=deployment_id, after=after, limit=limit)
 
@@ -200,6 +203,9 @@ class DeploymentService:
             )
             work.commit()
         return deployment
+
+    def _reading(self) -> AbstractContextManager[Work]:
+        return (self.read or self.begin)()
 
     def _read(self, document: Mapping[str, Json]) -> Plan:
         return read_plan(document, self.strategies, checks=tuple(self.checks))

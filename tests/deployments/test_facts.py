@@ -1,0 +1,267 @@
+"""What is fixed at the start: ages, thresholds, metrics; and what a plan is told to take."""
+
+from typing import Any
+
+import pytest
+from tests.deployments.world import ADA, MODEL, PRODUCTION, World
+
+from headway.deployments.checks.smoke import example_of, request_of
+from headway.deployments.deployment import Progress, Shares, Undo
+from headway.deployments.facts import Facts, Past, age, fix
+from headway.deployments.forecast import duration_words
+from headway.deployments.plan import Plan, read_plan
+from headway.deployments.strategies.canary import canary
+from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
+from headway.registry.model import Version
+from headway.registry.prompt import Prompt, Variable
+from headway.registry.signature import Signature
+from headway.registry.target import OpenAITarget
+from headway.registry.version import SemVer
+from headway.routing.route import Ages
+from headway.tracking.measurement import Score
+from headway.tracking.sketch import Sketch
+
+
+def plan(**judge: Any) -> Plan:  # noqa: ANN401 - the words of `judge`
+    return read_plan({"model": "m", "to": "2.0.0", "judge": judge}, {"canary": canary})
+
+
+def fixed(past: Past, *, longest: int = 600 * SECOND, **judge: Any) -> Facts:  # noqa: ANN401
+    return fix(plan(**judge), past, stable="1.0.0", longest=longest, first_gateway=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], 600_000),
+        ([5_000] * 19, 600_000),  # too few: nothing is known
+        ([5_000] * 20, 10_000),  # few: twice the greatest
+        ([5_000] * 19 + [400_000], 600_000),  # at most L
+        ([10] * 99 + [400], 2_000),  # at least 2 s
+        ([10] * 998 + [9_000, 9_000], 9_000),  # 99.9 % had ended
+        ([10] * 1_999 + [50_000], 2_000),  # one of 2,000 is beyond
+    ],
+)
+def test_age_is_when_nearly_all_had_ended(values: list[int], expected: int) -> None:
+    assert age(values, most=600_000) == expected
+    assert abs(age(Sketch.of(values), most=600_000) - expected) <= 0.021 * expected
+
+
+def test_scores_have_ages_of_their_own_from_how_late_they_came() -> None:
+    past = Past(badness={"correct": 0.05}, delays={"correct": [500] * 100})
+    facts = fixed(past, matures="1h")
+    assert facts.ages["score.correct"] == Ages(2_000, HOUR)
+    assert facts.ages["score.*"] == Ages(HOUR, HOUR)
+    assert facts.ages["errors"] == Ages(600_000, 600_000)
+
+
+def test_score_star_stands_for_the_scores_that_the_stable_version_has() -> None:
+    facts = fixed(Past(badness={"correct": 0.1, "kind": 0.2}), weights={"score.*": 3})
+    weights = {judged.metric: judged.weight for judged in facts.metrics}
+    assert weights == {"errors": 1, "latency": 1, "score.correct": 3, "score.kind": 3}
+    assert facts.margin["latency"] == 0.2
+
+
+def test_age_covers_what_is_slow_so_that_slowness_counts_in_time() -> None:
+    past = Past(latency=Sketch.of([10_000.0] * 1_000))
+    assert fixed(past).ages["errors"].m >= 11_900
+
+
+def test_without_a_stable_version_nothing_is_compared() -> None:
+    facts = fix(plan(), None, stable=None, longest=2 * SECOND, first_gateway=1)
+    assert facts.metrics == ()
+    assert facts.ages["errors"] == Ages(2_000, 2_000)
+
+
+def test_facts_and_progress_read_back_as_written() -> None:
+    past = Past(latency=Sketch.of([5.0] * 500), requests=500, errors=2, badness={"x": 0.5})
+    facts = fixed(past)
+    assert Facts.read(facts.document()) == facts
+    progress = Progress(
+        shares=(Shares(7, 1_000, 2),),
+        published=3,
+        passed=("smoke",),
+        watches=({"watch": {}, "seen": {}},),
+        undo=Undo(rollback="rb", version="1.0.0", since=5, unanswered=("0.9.0",)),
+    )
+    assert Progress.read(progress.document()) == progress
+    assert Progress.read(None) == Progress()
+
+
+# ── explain ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.gateway()
+    world.serve("1.0.0")
+    return world
+
+
+def measured(world: World, *, requests: int, provider: int = 0) -> None:
+    """Let 10 minutes pass with that many requests a minute."""
+    for _ in range(10):
+        world.later(MINUTE)
+        world.measure("1.0.0", ok=requests - provider, provider=provider)
+
+
+def test_explain_says_what_each_step_takes_at_todays_traffic(world: World) -> None:
+    measured(world, requests=600)
+    told: Any = world.deployments.plan(
+        {"model": MODEL, "to": "1.1.0", "judge": {"worse": {"errors": "any"}}}
+    )
+    proofs = [step for step in told["steps"] if "until" in step]
+
+    # No errors: by the floor, 56, 231, 582 and 777 candidate units with all that came before.
+    assert [step["by"] for step in proofs] == ["floor"] * 4
+    assert 5_500 < proofs[0]["requests"] < 6_500
+    total = sum(step["requests"] for step in proofs)
+    assert 9_000 < total < 13_000  # judge.md: 11,000 for the default plan
+    assert proofs[0]["on_candidate"] in range(55, 66)
+    assert proofs[0]["sentence"].startswith("send 1% until not 20x worse: about ")
+    assert told["seconds"] > total / 12 + 3_600
+    assert world.deployments.list()[0].version == "1.0.0"  # nothing was written
+
+
+def test_explain_takes_an_age_into_account(world: World) -> None:
+    measured(world, requests=600)
+    world.register("9.0.0", total=10 * MINUTE)
+    document: dict[str, Any] = {"model": MODEL, "judge": {"worse": {"errors": "any"}}}
+    quick: Any = world.deployments.plan({**document, "to": "1.1.0"})
+    slow: Any = world.deployments.plan({**document, "to": "9.0.0"})
+    assert slow["steps"][1]["seconds"] - quick["steps"][1]["seconds"] == pytest.approx(598)
+
+
+def test_explain_without_traffic_says_that_nobody_knows(world: World) -> None:
+    told: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
+    assert told["seconds"] is None
+    assert "no traffic in the last 24 hours: nobody can say how long proofs take" in told["notes"]
+
+
+def test_explain_of_a_first_version_is_a_direct_plan() -> None:
+    told: Any = World().deployments.plan({"model": MODEL, "to": "1.0.0"})
+    assert told["plan"]["strategy"] == "direct"
+    assert [step.get("send") for step in told["steps"]] == [None, "100%", None]
+
+
+def test_durations_are_told_roughly() -> None:
+    said = [duration_words(seconds) for seconds in (0.4, 40, 420, 12_600, 5 * 86_400)]
+    assert said == ["1 s", "40 s", "7 min", "3.5 h", "5 d"]
+
+
+# ── status ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_status_tells_shares_evidence_and_what_is_missing(world: World) -> None:
+    measured(world, requests=600)
+    deployment = world.deploy("1.1.0")
+    world.run(5 * SECOND)
+    nothing: Any = world.deployments.status(deployment.id)
+    assert nothing["evidence"][0]["data"] is False
+    world.traffic(deployment, candidate=(100, 1), stable=(900, 2))
+    world.run(6 * SECOND)
+    told: Any = world.deployments.status(deployment.id)
+
+    assert {(arm["version"], arm["share_bp"]) for arm in told["shares"]} == {
+        ("1.0.0", 9_000),
+        ("1.1.0", 1_000),
+    }
+    (errors,) = told["evidence"]
+    assert (errors["candidate_bad"], errors["candidate_n"]) == (1, 100)
+    assert (errors["candidate"], errors["stable"]) == ("1 of 100", "2 of 900")
+    low, high = errors["interval"]
+    assert low < 4.5 < high
+    assert told["e_needed"] == 125
+    assert [step["state"] for step in told["steps"]] == ["now", "next", "next", "next"]
+    assert told["next"]["what"].startswith("not yet proven: not 5x worse; about ")
+    assert told["next"]["requests"] > 100
+    assert told["next"]["expected_at"] > world.now
+    assert told["next"]["after"] == "send 50% until not 2x worse"
+    assert set(told["may"]) == {"pause", "promote", "abort", "roll_back"}
+
+
+def test_status_of_what_is_over_keeps_its_evidence(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(200, 40), stable=(1_800, 10))
+    world.run(DAY // 24, step=MINUTE)
+    told: Any = world.deployments.status(deployment.id)
+
+    assert told["state"] == "rolled_back"
+    assert told["finding"] == "worse"
+    assert told["evidence"][0]["candidate"] == "40 of 200"
+    assert told["next"] is None
+    assert [step["state"] for step in told["steps"]] == ["stopped", "never", "never", "never"]
+
+
+def test_stable_versions_scores_are_judged_when_the_plan_says_nothing(world: World) -> None:
+    with world.begin() as work:
+        work.scores.add(
+            [
+                Score(
+                    request_id=f"req_{number}",
+                    name="correct",
+                    value=1.0 if number % 20 else 0.0,
+                    at=world.now,
+                    age=500,
+                    model=MODEL,
+                    environment=PRODUCTION,
+                    version="1.0.0",
+                )
+                for number in range(200)
+            ]
+        )
+        work.commit()
+    deployment = world.deployments.create({"model": MODEL, "to": "1.1.0"}, actor=ADA)
+    world.tick()
+    facts = Facts.read(world.row(deployment).facts)
+
+    assert [judged.metric for judged in facts.metrics] == ["errors", "latency", "score.correct"]
+    assert facts.base["score.correct"] == pytest.approx(0.05)
+    assert facts.ages["score.correct"] == Ages(2_000, 72 * HOUR)
+
+
+# ── smoke ────────────────────────────────────────────────────────────────────────────────────
+
+
+def chat(**more: Any) -> Version:  # noqa: ANN401 - fields of a version
+    prompt = Prompt("For {{company}}", {"company": Variable(default=None)})
+    fields = {
+        "target": OpenAITarget(base_url="https://x/v1", model="m", prompt=prompt),
+        "signature": Signature(),
+        **more,
+    }
+    return Version(
+        model="bot",
+        number=SemVer(1, 0, 0),
+        components={},
+        digest="sha256:1",
+        created_at=0,
+        created_by="ada",
+        **fields,
+    )
+
+
+def test_smoke_of_a_chat_model_says_something_and_fills_its_variables() -> None:
+    assert request_of(chat()) == {
+        "messages": [{"role": "user", "content": "Say ok."}],
+        "metadata": {"company": "smoke"},
+    }
+    example = {"messages": [{"role": "user", "content": "2 + 2?"}]}
+    assert request_of(chat(metadata={"example": example})) == example
+
+
+def test_example_of_a_schema_is_what_it_asks_for() -> None:
+    schema: Any = {
+        "type": "object",
+        "required": ["a", "b", "c", "d"],
+        "properties": {
+            "a": {"type": "string", "minLength": 4},
+            "b": {"enum": ["x", "y"]},
+            "c": {"type": "array", "minItems": 2, "items": {"type": "integer", "minimum": 3}},
+            "d": {"default": True},
+            "e": {"type": "string"},
+        },
+    }
+    assert example_of(schema) == {"a": "ok..", "b": "x", "c": [3, 3], "d": True}
