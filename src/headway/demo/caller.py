@@ -22,6 +22,7 @@ _LABEL_DELAY: Final = 0.5
 _LABELS_AT_ONCE: Final = 1_000
 _LABELS_KEPT: Final = 50_000
 _CONCURRENT: Final = 64
+_ATTEMPTS: Final = 6
 _SLOWEST: Final = 20.0
 """Requests per second below which the caller does not slow down any more."""
 
@@ -48,6 +49,8 @@ class Caller:
     seen: dict[str, Seen] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     """Requests that got no answer at all (the process that had them was killed), by error."""
+    asked_again: int = 0
+    """Requests told to come back in a second, as all clients of such APIs do."""
     lost_labels: int = 0
     _labels: list[tuple[float, str, bool]] = field(default_factory=list)
     _bodies: list[bytes] = field(default_factory=list)
@@ -96,22 +99,34 @@ class Caller:
         self, http: httpx2.AsyncClient, room: asyncio.Semaphore, chance: random.Random
     ) -> None:
         which = chance.randrange(len(self._bodies))
+        conversation = f"demo-{chance.getrandbits(64):016x}"
         began = time.monotonic()
         try:
-            answer = await http.post(
-                "/v2/models/digits/infer",
-                content=self._bodies[which],
-                headers={
-                    "Content-Type": "application/json",
-                    "Headway-Conversation": f"demo-{chance.getrandbits(64):016x}",
-                },
-            )
+            for attempt in range(_ATTEMPTS):
+                answer = await self._post(http, which, conversation, attempt)
+                pause = answer.headers.get("retry-after")
+                if answer.status_code != 503 or pause is None:
+                    break
+                self.asked_again += 1
+                await asyncio.sleep(float(pause))
         except httpx2.HTTPError as error:
             self.broken[type(error).__name__] += 1
             return
         finally:
             room.release()
         self._take(answer, int(self.labels[which]), (time.monotonic() - began) * 1000)
+
+    async def _post(
+        self, http: httpx2.AsyncClient, which: int, conversation: str, attempt: int
+    ) -> httpx2.Response:
+        headers = {
+            "Content-Type": "application/json",
+            "Headway-Conversation": conversation,
+            "x-stainless-retry-count": str(attempt),
+        }
+        return await http.post(
+            "/v2/models/digits/infer", content=self._bodies[which], headers=headers
+        )
 
     def _take(self, answer: httpx2.Response, label: int, milliseconds: float) -> None:
         version = answer.headers.get("headway-version", "none")

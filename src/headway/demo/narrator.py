@@ -68,6 +68,8 @@ class Narrator:
         if caller.broken:
             broken = ", ".join(f"{n} {name}" for name, n in caller.broken.items())
             self._console.print(f"without any answer (a process was killed): {broken}")
+        if caller.asked_again:
+            self._console.print(f"told to come back in a second: {caller.asked_again} requests")
 
     def epilogue(self, url: str, *, as_told: bool) -> None:
         """Say what to try next."""
