@@ -10,7 +10,7 @@ from headway.adapters.outbound import Outbound, Secrets
 from headway.adapters.providers.inference_v2 import InferenceV2
 from headway.adapters.providers.openai import OpenAI
 from headway.gateway.exchange import Prepared, Release
-from headway.gateway.ports import Around
+from headway.gateway.ports import Around, Provider
 from headway.routing.route import Route
 from headway.testing.gateway import RunningGateway, document, key_entry, route_of
 from headway.testing.provider import ScriptedProvider
@@ -24,8 +24,11 @@ SECRETS = {
 class Traffic:
     """A gateway whose versions call one scripted provider."""
 
-    def __init__(self, gateway: RunningGateway, provider: ScriptedProvider) -> None:
+    def __init__(
+        self, gateway: RunningGateway, provider: ScriptedProvider, official: openai.OpenAI
+    ) -> None:
         self.gateway = gateway
+        self._official = official
         self.provider = provider
         self.targets: dict[tuple[str, str], Any] = {}
 
@@ -58,16 +61,14 @@ class Traffic:
             )
         )
 
-    def client(self, key: str | None = None, **more: Any) -> openai.OpenAI:  # noqa: ANN401
-        return openai.OpenAI(
-            base_url=self.gateway.url + "/v1",
-            api_key=key or self.gateway.key,
-            **{"max_retries": 0, "timeout": 10.0, **more},
+    def client(self, key: str | None = None) -> openai.OpenAI:
+        return self._official.with_options(
+            base_url=self.gateway.url + "/v1", api_key=key or self.gateway.key
         )
 
 
 def prepare(runner: str = "") -> Any:  # noqa: ANN401 - a function
-    providers = {"openai": OpenAI(), "inference_v2": InferenceV2()}
+    providers: dict[str, Provider] = {"openai": OpenAI(), "inference_v2": InferenceV2()}
     around = Around(Secrets(SECRETS).value, runner)
 
     def make(release: Release) -> Prepared:
@@ -77,6 +78,15 @@ def prepare(runner: str = "") -> Any:  # noqa: ANN401 - a function
     return make
 
 
+@pytest.fixture(scope="session")
+def official() -> Iterator[openai.OpenAI]:
+    """The official client, once: what it sets up for TLS takes a tenth of a second."""
+    with openai.OpenAI(
+        base_url="http://127.0.0.1:1/v1", api_key="none", max_retries=0, timeout=10.0
+    ) as client:
+        yield client
+
+
 @pytest.fixture
 def provider() -> Iterator[ScriptedProvider]:
     with ScriptedProvider() as running:
@@ -84,10 +94,10 @@ def provider() -> Iterator[ScriptedProvider]:
 
 
 @pytest.fixture
-def traffic(provider: ScriptedProvider) -> Iterator[Traffic]:
+def traffic(provider: ScriptedProvider, official: openai.OpenAI) -> Iterator[Traffic]:
     outbound = Outbound(loopback_open=True)
     with RunningGateway(prepare=prepare(), connect=outbound.connect) as gateway:
-        found = Traffic(gateway, provider)
+        found = Traffic(gateway, provider, official)
         found.serve()
         yield found
         assert gateway.faults == []

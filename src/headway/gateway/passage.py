@@ -398,7 +398,8 @@ class Passage:
             _WORDS.get(outcome, f"the provider answered with status {status}"),
             outcome,
             "upstream_error",
-            retry_after=retry_after(headers.get(b"retry-after")),
+            retry_after=retry_after(headers.get(b"retry-after"))
+            or (1 if outcome is Outcome.GATEWAY else None),
         )
         if self._fall_back(problem):
             return

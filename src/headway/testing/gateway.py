@@ -68,7 +68,8 @@ class RunningGateway:
         self._limits = limits
         self._environment = environment
         self._options = pipeline_options or {}
-        self._loop = loop_factory(plain=plain)()
+        self._plain = plain
+        self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._ready = threading.Event()
         self._seq = 0
@@ -84,6 +85,7 @@ class RunningGateway:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
+        self._loop = loop_factory(plain=self._plain)()
         self._thread.start()
         self._ready.wait(10)
         return self

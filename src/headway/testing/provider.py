@@ -130,14 +130,16 @@ def pleasant(_: Received) -> Reply:
 class ScriptedProvider:
     """A server on loopback with a thread of its own; use it in a `with`."""
 
-    def __init__(self, script: Script = pleasant) -> None:
+    def __init__(self, script: Script = pleasant, *, path: str = "") -> None:
+        """`path`: listen on a unix socket there instead, as a runner does."""
         self.script: Script = script
         self.requests: list[Received] = []
         """What came, in order."""
         self.connections = 0
         """How many were opened."""
         self.port = 0
-        self._loop = asyncio.new_event_loop()
+        self._path = path
+        self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,6 +150,7 @@ class ScriptedProvider:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         self._ready.wait(10)
         return self
@@ -163,10 +166,15 @@ class ScriptedProvider:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_READ_LIMIT)
-        )
-        self.port = server.sockets[0].getsockname()[1]
+        if self._path:
+            server = self._loop.run_until_complete(
+                asyncio.start_unix_server(self._connected, self._path, limit=_READ_LIMIT)
+            )
+        else:
+            server = self._loop.run_until_complete(
+                asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_READ_LIMIT)
+            )
+            self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
         server.close()
