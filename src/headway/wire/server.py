@@ -455,6 +455,9 @@ class ServerProtocol(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.peer = str(peer[0]).removeprefix("::ffff:")
+            # asyncio sets this only on sockets that name their protocol; inherited ones do not.
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         full = len(server.connections) >= server.limits.connections
         server.connections.add(self)
         self._arm_idle()
