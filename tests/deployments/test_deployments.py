@@ -13,6 +13,7 @@ from headway.judge.verdict import judge_again
 from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
+from headway.routing.route import Rule, Segment
 
 
 @pytest.fixture
@@ -429,10 +430,7 @@ def test_route_changed_meanwhile_leaves_the_deployment_where_it_was(world: World
     deployment = world.deploy("1.1.0")
 
     def somebody_changes_the_route() -> None:
-        with world.begin() as work:
-            seen = work.routes.current(MODEL, PRODUCTION)
-            work.routes.add(replace(seen, revision=seen.revision + 1, id=0, salt="by hand"))
-            work.commit()
+        world.by_hand(salt="by hand")
 
     late = world.interrupted(after=2, by=somebody_changes_the_route)  # claimed, looked
     late.tick()
@@ -605,3 +603,145 @@ def test_quantiles_join_when_enough_was_measured(world: World) -> None:
     assert epoch is not None
     assert sorted(epoch.thresholds_ms) == ["p50"]
     assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}
+
+
+# ── what a route keeps, and who may change it meanwhile ──────────────────────────────────────
+
+
+def test_route_keeps_what_no_plan_speaks_of(world: World) -> None:
+    world.by_hand(stick_to="user", fallback="1.2.0")
+    world.deploy("1.1.0", DIRECT)
+    world.tick()
+    assert (world.route().stick_to, world.route().fallback) == ("user", "1.2.0")
+    world.run(3 * MINUTE)
+    assert (world.route().stick_to, world.route().fallback) == ("user", "1.2.0")
+
+
+def test_plan_may_choose_another_unit(world: World) -> None:
+    world.deploy("1.1.0", DIRECT, stick_to="header:X-Team")
+    world.tick()
+    assert world.route().stick_to == "header:X-Team"
+
+
+def test_kill_switch_ends_a_deployment_and_stays_off(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    world.by_hand(enabled=False)
+    world.run(3 * SECOND)
+
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert row.because == "the route was switched off; every gateway has switched off"
+    assert world.route().enabled is False
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_route_with_several_arms_is_not_moved_blindly(world: World) -> None:
+    rule = world.route().rules[-1]
+    other = replace(rule.arms[0], key="other", version="1.2.0")
+    world.by_hand(
+        rules=(Rule((*rule.arms, other), (Segment("stable", 5_000), Segment("other", 5_000))),)
+    )
+    with pytest.raises(Refused, match="1 rules and 2 arms that serve"):
+        world.deploy("1.1.0")
+
+
+def test_archived_model_is_not_deployed(world: World) -> None:
+    with world.begin() as work:
+        model = work.models.get(MODEL)
+        work.models.save(replace(model, archived=True))
+        work.commit()
+    with pytest.raises(Refused, match="the model 'digits' is archived"):
+        world.deploy("1.1.0")
+
+
+def test_each_check_step_is_asked_for_itself(world: World) -> None:
+    steps: Json = [{"check": ["smoke"]}, {"check": ["loads", "smoke"]}, {"send": "100%"}]
+    world.deploy("1.1.0", {**CHECKED, "steps": steps})
+    world.tick()
+    assert len(world.courier()) == 1
+    world.later(SECOND)
+    world.tick()
+    assert world.shares() == {"1.0.0": 10_000}
+    assert len(world.courier()) == 2
+
+
+def test_requests_of_the_steps_before_do_not_count_for_this_one(world: World) -> None:
+    steps: Json = [
+        {"send": "10%", "at_least": "500 requests"},
+        {"send": "50%", "at_least": "500 requests"},
+        {"send": "100%"},
+    ]
+    deployment = world.deploy("1.1.0", {**QUICK, "steps": steps})
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(500, 0), stable=(4_500, 0))
+    world.run(10 * SECOND)
+    assert world.shares() == {"1.0.0": 5_000, "1.1.0": 5_000}
+    world.traffic(deployment, candidate=(499, 0), stable=(499, 0))
+    world.run(10 * SECOND)
+    assert world.shares() == {"1.0.0": 5_000, "1.1.0": 5_000}
+
+
+def test_limit_begins_anew_every_minute_so_that_clean_hours_do_not_drown_failures(
+    world: World,
+) -> None:
+    steps: Json = [{"send": "10%", "for": "1h"}, {"send": "100%"}]
+    deployment = world.deploy("1.1.0", steps=steps, judge={"worse": {}})
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(3_000, 0), stable=(27_000, 0))
+    world.run(2 * MINUTE)
+    world.traffic(deployment, candidate=(60, 60), stable=(540, 0))
+    world.run(10 * SECOND)
+
+    assert "the limit was hit: errors above 50%" in world.row(deployment).because
+
+
+def test_limit_acts_alone_where_the_old_version_has_no_traffic(world: World) -> None:
+    deployment = world.deploy("1.1.0", DIRECT)
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(60, 58))
+    world.run(10 * SECOND)
+    assert "the limit was hit: errors above 50%" in world.row(deployment).because
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_evidence_that_is_settled_is_folded_and_counts_as_before(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    for _ in range(6):
+        world.traffic(deployment, candidate=(10, 1), stable=(90, 9))
+        world.run(5 * SECOND)
+    world.run(2 * MINUTE)
+    with world.begin() as work:
+        counts = work.evidence.of(deployment.id)
+
+    assert {count.due for count in counts} == {0}
+    assert sum(count.n for count in counts if count.metric == "measured") == 600
+    told = world.deployments.status(deployment.id)["evidence"]
+    assert isinstance(told, list)
+    assert isinstance(told[0], dict)
+    assert (told[0]["candidate"], told[0]["stable"]) == ("6 of 60", "54 of 540")
+
+
+def test_ending_says_when(world: World) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    assert world.row(deployment).finished_at is None
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.run(5 * SECOND)
+    finished = world.row(deployment).finished_at
+    assert finished is not None
+    assert 0 < world.now - finished <= 5 * SECOND
+
+
+def test_what_goes_wrong_with_one_deployment_keeps_no_other_from_moving(world: World) -> None:
+    broken = world.deploy("1.1.0", environment="staging", strategy="direct")
+    with world.begin() as work:
+        row = work.deployments.get(broken.id)
+        work.deployments.update(replace(row, version="8.8.8"))  # is not there
+        work.commit()
+    other = world.deploy("1.1.0")
+    with pytest.raises(NotFound):
+        world.tick()
+
+    assert world.row(other).entered == 1

@@ -4,6 +4,7 @@ import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, World
 
 from headway.deployments.deployment import State, replay
+from headway.deployments.intent import Verb
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.clock import HOUR, MINUTE, SECOND
 from headway.kernel.errors import Invalid, NotFound
@@ -211,3 +212,24 @@ def test_rollback_that_was_overtaken_by_another_change_is_over(world: World) -> 
     back(world, "1.2.0")
     world.tick()
     assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
+def test_good_answers_of_the_minutes_before_prove_nothing(world: World) -> None:
+    world.later(30 * SECOND)
+    world.measure("1.0.0", ok=5_000)
+    rollback = back(world)
+    world.run(20 * SECOND, answers=False)
+    assert world.rollbacks.get(rollback.id).state is RollbackState.COMMITTED
+    world.later(MINUTE // 2)
+    world.measure("1.0.0", ok=20)
+    world.run(SECOND, answers=False)
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
+def test_what_was_asked_before_the_rollback_is_settled_with_it(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.PAUSE, actor=ADA)
+    back(world)
+    with world.begin() as work:
+        assert work.intents.waiting(deployment.id) == []

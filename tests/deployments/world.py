@@ -145,6 +145,13 @@ class World:
         self.run(2 * MINUTE)
         assert self.route().stable.version == number
 
+    def by_hand(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a route
+        """Change the route as somebody does who puts it."""
+        with self.begin() as work:
+            seen = work.routes.current(MODEL, PRODUCTION)
+            work.routes.add(replace(seen, revision=seen.revision + 1, id=0, **changes))
+            work.commit()
+
     # What machines do
 
     def tick(self) -> int:

@@ -38,7 +38,7 @@ from headway.deployments.facts import Facts
 from headway.deployments.plan import Check, Send
 from headway.deployments.ports import Work
 from headway.deployments.rollback import Rollback, RollbackState
-from headway.judge.evidence import foldable_before
+from headway.judge.evidence import Kind, foldable_before, kind_of
 from headway.kernel.canonical import Json
 from headway.kernel.clock import MINUTE
 from headway.kernel.ids import NewId
@@ -465,7 +465,13 @@ class Writer:
         if outcome.deployment.finished:
             work.evidence.forget_units(outcome.deployment.id)
         elif progress.folded_at == now:
-            before = foldable_before(look.facts.ages, now=now)
+            # A score is settled when it is due: its 72 hours keep no row from being folded.
+            ages = {
+                metric: of
+                for metric, of in look.facts.ages.items()
+                if kind_of(metric) is not Kind.SCORE
+            }
+            before = foldable_before(ages, now=now)
             for shares in progress.shares:
                 work.evidence.fold(outcome.deployment.id, due_before=before, epoch=shares.epoch)
 
