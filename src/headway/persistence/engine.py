@@ -84,13 +84,15 @@ def sqlite_library() -> Library:
         module = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
         module = sqlite3
-    version: tuple[int, ...] = module.sqlite_version_info
-    safe = (
-        version >= (3, 51, 3)
-        or (3, 50, 7) <= version < (3, 51)
-        or ((3, 44, 6) <= version < (3, 45))
+    version = module.sqlite_version_info
+    return Library(module, module.sqlite_version, safe_for_several_writers(version))
+
+
+def safe_for_several_writers(version: tuple[int, ...]) -> bool:
+    """Say whether a SQLite has the fix of 3.51.3, which 3.50.7 and 3.44.6 were given too."""
+    return (
+        version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
     )
-    return Library(module, module.sqlite_version, safe)
 
 
 @dataclass(frozen=True, slots=True)

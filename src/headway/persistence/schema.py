@@ -3,6 +3,7 @@
 Alembic is imported when a database is upgraded, and only then: gateways never need it.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.resources import as_file, files
 from typing import Any, Final
@@ -13,7 +14,6 @@ from headway.kernel.errors import Refused
 from headway.persistence.engine import Database, Transaction
 from headway.persistence.migrations import REVISIONS
 
-HEAD: Final = REVISIONS[-1]
 _version: Final = sa.table("alembic_version", sa.column("version_num"))
 _ADVISORY_LOCK: Final = 0x4865616477617901
 
@@ -26,8 +26,8 @@ class Schema(StrEnum):
     CURRENT = "current"
 
 
-def check_schema(database: Database) -> Schema:
-    """Say how old the schema is.
+def check_schema(database: Database, *, known: Sequence[str] = REVISIONS) -> Schema:
+    """Say how old the schema is; `known` are the revisions that there are, oldest first.
 
     Raise `Refused` for one that this program does not know, because a newer one made it, and for
     tables that are not ours.
@@ -42,12 +42,12 @@ def check_schema(database: Database) -> Schema:
         found = transaction.scalar(sa.select(_version.c.version_num))
     if found is None:
         return Schema.FRESH
-    if found not in REVISIONS:
+    if found not in known:
         raise Refused(
-            f"the database has the schema {found}, this program knows {REVISIONS[0]} to {HEAD}: "
+            f"the database has the schema {found}, this program knows {known[0]} to {known[-1]}: "
             "a newer version of Headway has been here; start that one, or restore a backup"
         )
-    return Schema.CURRENT if found == HEAD else Schema.OLDER
+    return Schema.CURRENT if found == known[-1] else Schema.OLDER
 
 
 def _tables(database: Database) -> sa.Select[Any]:

@@ -322,7 +322,8 @@ class MemoryVersions(_Repository):
             artifact = self._t.artifacts.get(target.artifact)
             if artifact is None:
                 raise Conflict(f"the artifact {target.artifact} is not stored")
-            self._t.artifacts.put(artifact.digest, artifact)  # nobody may remove it meanwhile
+            # Written anew, so that nobody can remove it meanwhile.
+            self._t.artifacts.put(artifact.digest, replace(artifact))
         added = replace(version, model=model.name, id=self._t.store.number("versions"), revision=1)
         self._t.versions.put(key, added)
         self._t.changes_view()
@@ -517,6 +518,8 @@ class MemoryKeys(_Repository):
 
 class MemorySessions(_Repository):
     def add(self, session: Session) -> None:
+        if self._t.keys.get(session.key_id) is None:
+            raise Conflict(f"there is no key {session.key_id!r}")
         self._t.sessions.put(session.digest, session)
 
     def find(self, digest: str) -> Session | None:
