@@ -75,11 +75,14 @@ class SqlGateways:
         if self._transaction.run(take) != 1:
             self._check_taken(batch)
             return False
-        # One order of tables for all who write to several: deployments, keys, sums, evidence.
+        # One order of tables for all who write to several; the rows that every gateway writes to
+        # come last, so that one waits for another as shortly as can be.
+        measurements = SqlMeasurements(self._transaction)
         SqlVetoes(self._transaction).add(batch.vetoes)
         SqlKeys(self._transaction).all_used(list(batch.key_uses.items()))
-        SqlMeasurements(self._transaction).append(batch.measurements)
+        measurements.append(batch.measurements)
         self._evidence.add_all(batch.counts, batch.firsts)
+        measurements.count(batch.measurements)
         return True
 
     def living(self, *, within: int) -> Sequence[GatewayRow]:

@@ -28,10 +28,12 @@ class SqlMeasurements:
         self._transaction = transaction
 
     def append(self, found: Sequence[Measurement]) -> None:
-        """Append what one flush brings, and add it to the totals."""
-        if not found:
-            return
-        self._transaction.run(sa.insert(measurements), [_row(one) for one in found])
+        """Append what one flush brings."""
+        if found:
+            self._transaction.run(sa.insert(measurements), [_row(one) for one in found])
+
+    def count(self, found: Sequence[Measurement]) -> None:
+        """Add what one flush brings to the totals, rows that all gateways write to."""
         sums: Counter[tuple[str, ...]] = Counter()
         for one in found:
             for kind, parts in (("outcome", one.outcomes), ("token", one.tokens)):

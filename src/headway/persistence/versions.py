@@ -147,9 +147,9 @@ class SqlVersions:
     def _check_stored(self, artifact: str | None) -> None:
         if artifact is None:
             return
-        # Shared, so that nobody removes it before this transaction has ended.
+        # Who removes it from now on meets the foreign key, or this transaction does.
         query = sa.select(artifacts.c.digest).where(artifacts.c.digest == artifact)
-        if self._transaction.scalar(query.with_for_update(read=True)) is None:
+        if self._transaction.scalar(query) is None:
             raise Conflict(f"the artifact {artifact} is not stored")
 
 
