@@ -345,6 +345,7 @@ class Transaction:
         except exc.DBAPIError as error:
             self._fail(error, at_commit=True)
         self._changed_view, self._generation = False, None
+        self._at_commit.clear()
         self._release()
 
     def close(self) -> None:

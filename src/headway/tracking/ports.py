@@ -67,6 +67,9 @@ class Evidence(Protocol):
     def fold(self, deployment: str, *, due_before: int, epoch: int) -> None:
         """Fold rows due before that time into `due = 0`, per (epoch, arm, metric, bin, late)."""
 
+    def frozen(self, deployment: str) -> bool:
+        """Say whether it had too many units: from then on none of their events counts."""
+
     def forget_units(self, deployment: str) -> None:
         """Drop the units of a deployment that has ended."""
 
