@@ -155,9 +155,9 @@ def _deploy(api: Api, chapter: Chapter, caller: Caller, narrator: Narrator) -> d
         status = created
         while status["state"] not in _ENDED and time.monotonic() - began < _PATIENCE:
             time.sleep(0.25)
-            status = api.patient_get(path)
+            status = api.get(path)
             show(status, caller)
-    route = api.patient_get("/routes/digits/production")
+    route = api.get("/routes/digits/production")
     arms = [arm for rule in route["rules"] for arm in rule["arms"] if arm["share_bp"]]
     ending = {
         "id": created["id"],

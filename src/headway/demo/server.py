@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -29,33 +30,36 @@ class Api:
             trust_env=False,
         )
 
-    def get(self, path: str, **query: str) -> Any:  # noqa: ANN401 - JSON
-        return self._done(self._http.get(path, params=query))
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        return self._done(self._patiently(lambda: self._http.get(path)))
 
     def post(self, path: str, body: Any) -> Any:  # noqa: ANN401 - JSON
-        return self._done(self._http.post(path, json=body))
+        once = _once()
+        return self._done(self._patiently(lambda: self._http.post(path, json=body, headers=once)))
 
     def post_plan(self, plan: str) -> Any:  # noqa: ANN401 - JSON
-        headers = {"Content-Type": "application/yaml"}
-        return self._done(self._http.post("/deployments", content=plan, headers=headers))
+        headers = {"Content-Type": "application/yaml"} | _once()
+        return self._done(
+            self._patiently(lambda: self._http.post("/deployments", content=plan, headers=headers))
+        )
 
     def upload(self, content: bytes) -> str:
-        digest: str = self._done(self._http.post("/artifacts", content=content))["digest"]
+        upload = self._patiently(lambda: self._http.post("/artifacts", content=content))
+        digest: str = self._done(upload)["digest"]
         return digest
 
-    def patient_get(self, path: str, *, seconds: float = 60.0) -> Any:  # noqa: ANN401 - JSON
-        """Get, also while control is being started anew."""
-        deadline = time.monotonic() + seconds
+    @staticmethod
+    def _patiently(call: Callable[[], httpx2.Response]) -> httpx2.Response:
+        """Call again while control is being started anew; a key of its own makes that harmless."""
+        deadline = time.monotonic() + _PATIENCE
         while True:
             try:
-                answer = self._http.get(path)
-                if answer.status_code < 500:
-                    return self._done(answer)
+                answer = call()
+                if answer.status_code < 500 or time.monotonic() > deadline:
+                    return answer
             except httpx2.HTTPError as error:
                 if time.monotonic() > deadline:
-                    raise click.ClickException(f"no answer to GET {path}: {error!r}") from error
-            if time.monotonic() > deadline:
-                raise click.ClickException(f"control does not answer GET {path}")
+                    raise click.ClickException(f"no answer: {error!r}") from error
             time.sleep(0.3)
 
     @staticmethod
@@ -66,6 +70,10 @@ class Api:
                 f"{request.method} {request.url.path}: {answer.status_code} {answer.text}"
             )
         return answer.json()
+
+
+def _once() -> dict[str, str]:
+    return {"Idempotency-Key": uuid.uuid4().hex}
 
 
 @contextmanager
