@@ -5,6 +5,7 @@ HeadwayError
 ├── Forbidden             we know who asks, and the key does not allow it
 ├── NotFound              nothing has that name, or the key may not see it
 ├── Conflict              somebody else was first, or something stands in the way; look again
+│   └── Contended         another writer holds the store at this moment; try again
 ├── PreconditionFailed    the caller named a revision, and it is not the present one
 ├── PreconditionRequired  a change here must name the revision that it was made from
 ├── Refused               understood, but the rules forbid it; retrying will not help
@@ -48,6 +49,12 @@ class Conflict(HeadwayError):
     def __init__(self, message: str, *, stands_in_the_way: str | None = None) -> None:
         super().__init__(message)
         self.stands_in_the_way = stands_in_the_way
+
+
+class Contended(Conflict):
+    """Another writer was faster, or holds what is needed; a repeat may succeed."""
+
+    retry_after = 1
 
 
 class PreconditionFailed(HeadwayError):

@@ -6,8 +6,7 @@ comes from unique indexes, revisions and row locks.
 
 What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
-    Conflict
-    └── Contended        lost against another writer; the same unit of work may be tried again
+    Contended            lost against another writer; the same unit of work may be tried again
     Unavailable
     ├── OutcomeUnknown   the connection broke during COMMIT: look it up before repeating
     └── StorageFailed    the disk failed: nothing may go on with this process' connections
@@ -29,7 +28,7 @@ from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from headway.kernel.errors import Busy, Conflict, Invalid, Refused, Unavailable
+from headway.kernel.errors import Busy, Conflict, Contended, Invalid, Refused, Unavailable
 from headway.persistence.tables import GENERATION, counters, now
 
 POOL: Final = 20
@@ -45,10 +44,6 @@ _POSTGRESQL: Final = (
 
 
 T = TypeVar("T")
-
-
-class Contended(Conflict):
-    """Another writer was faster, or holds what is needed; a repeat may succeed."""
 
 
 class OutcomeUnknown(Unavailable):

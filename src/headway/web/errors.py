@@ -51,6 +51,9 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "not-allowed", "Not allowed"),
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Nothing has that name"),
     errors.Conflict: Kind(HTTPStatus.CONFLICT, "conflict", "Something stands in the way"),
+    errors.Contended: Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The database is taken"
+    ),
     errors.IllegalMove: Kind(HTTPStatus.CONFLICT, "illegal-move", "Not from this state"),
     errors.PreconditionFailed: Kind(
         HTTPStatus.PRECONDITION_FAILED, "changed-meanwhile", "Changed meanwhile"

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 from flask import Flask, Request, Response, current_app, g, request
 
 from headway.auth.policy import Caller, check, may
-from headway.auth.role import Permission
+from headway.auth.role import Permission, Role
 from headway.kernel.errors import (
     Conflict,
     Invalid,
@@ -32,7 +32,7 @@ from headway.web.live import Viewers
 from headway.web.patience import Failures
 from headway.web.reading import read_json
 from headway.web.schemas import Body, Query, Shown
-from headway.web.transaction import Joined, whole_request
+from headway.web.transaction import Joined, only_reading, whole_request
 from headway.web.validation import read_body, read_query
 
 JSON: Final = "application/json"
@@ -42,6 +42,7 @@ BODY_LIMIT: Final = 1 << 20
 ETAG_PATTERN: Final = r'^("[0-9]{1,15}"|\*)$'
 IDEMPOTENCY_PATTERN: Final = r"^[ -~]{1,255}$"
 
+_READS: Final = frozenset({"GET", "HEAD"})
 _EXTENSION: Final = "headway"
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,15})"\Z')
 _KEY: Final = re.compile(IDEMPOTENCY_PATTERN.replace("$", r"\Z"))
@@ -112,7 +113,8 @@ class Operation:
         update_wrapper(self, view)
 
     def __call__(self, **path: Any) -> Response:  # noqa: ANN401 - whatever the URL holds
-        self._admit(path)
+        with only_reading():
+            self._admit(path)
         wishes = _wishes(self.declaration)
         arguments = {**path, **self._asked(wishes.query)}
         if wishes.dry_run:
@@ -120,7 +122,8 @@ class Operation:
                 return self._answer(arguments)
         if wishes.key is not None:
             return self._once(arguments, wishes.key)
-        return self._answer(arguments)
+        with only_reading(wanted=request.method in _READS):
+            return self._answer(arguments)
 
     def _admit(self, path: Mapping[str, Any]) -> None:
         """Let nobody in whose key does not allow it: first the role, then the key's own bounds."""
@@ -250,12 +253,19 @@ class State:
 
     services: Services
     hop_secret: bytes | None
+    metrics_token: bytes | None
     failures: Failures
     viewers: Viewers
     running: Running = field(default_factory=Running)
 
 
-def init_app(app: Flask, services: Services, *, hop_secret: str | None = None) -> None:
+def init_app(
+    app: Flask,
+    services: Services,
+    *,
+    hop_secret: str | None = None,
+    metrics_token: str | None = None,
+) -> None:
     """Hand the services to the views registered so far; call it last."""
     undeclared = sorted(
         rule.rule
@@ -272,6 +282,7 @@ def init_app(app: Flask, services: Services, *, hop_secret: str | None = None) -
     app.extensions[_EXTENSION] = State(
         services=services,
         hop_secret=hop_secret.encode() if hop_secret is not None else None,
+        metrics_token=metrics_token.encode() if metrics_token else None,
         failures=Failures(services.clock),
         viewers=Viewers(),
     )
@@ -343,6 +354,14 @@ def by_key() -> Caller:
     except Unauthenticated:
         failures.note(address)
         raise
+
+
+def by_metrics_token() -> Caller:
+    """Return the scraper if it presents its own token, else whose key it is."""
+    wanted = state().metrics_token
+    if wanted is not None and hmac.compare_digest(_presented().encode(), wanted):
+        return Caller("scraper", "scraper", Role.ADMIN)
+    return by_key()
 
 
 def client_address() -> str:

@@ -7,6 +7,8 @@ need the answer while the transaction is still open:
   finds both or neither;
 - `?dry_run=true`: everything happens, the answer is read from it, and then it is undone.
 
+And a request that only reads must never wait for a writer: `only_reading` lets it see one moment.
+
 So services are given a `Begin` that is wrapped in `Joined`. Outside of such a request it is the
 Begin that it wraps. Inside one, the first transaction that is committed stays open, every later
 one of the request joins it, and the request decides at its end what becomes of it.
@@ -31,10 +33,18 @@ W = TypeVar("W", bound=_Work)
 class Joined(Generic[W]):
     """A `Begin` for services, whose transactions become one where a request asks for it."""
 
-    def __init__(self, begin: Callable[[], AbstractContextManager[W]]) -> None:
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[W]],
+        look: Callable[[], AbstractContextManager[W]] | None = None,
+    ) -> None:
+        """`look` opens a transaction that only reads; None: `begin` does for both."""
         self._begin = begin
+        self._look = look or begin
 
     def __call__(self) -> AbstractContextManager[W]:
+        if _reading.get():
+            return self._look()
         whole = _current.get()
         return self._begin() if whole is None else whole.join(self._begin)
 
@@ -79,6 +89,16 @@ class Whole:
 
 
 @contextmanager
+def only_reading(*, wanted: bool = True) -> Iterator[None]:
+    """Let every transaction of a `Joined` Begin in this block only read."""
+    token = _reading.set(wanted)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+@contextmanager
 def whole_request() -> Iterator[Whole]:
     """Let every transaction of a `Joined` Begin in this block be one."""
     if _current.get() is not None:
@@ -92,6 +112,7 @@ def whole_request() -> Iterator[Whole]:
         whole.close()
 
 
+_reading: Final[ContextVar[bool]] = ContextVar("headway.web.reading", default=False)
 _current: Final[ContextVar[Whole | None]] = ContextVar("headway.web.transaction", default=None)
 
 

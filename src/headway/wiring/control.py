@@ -94,7 +94,7 @@ class Control:
 def build(settings: Settings, shared: Shared, root_key: RootKey, database: Database) -> Control:
     """Make the services; nothing is started."""
     begin = beginner(database)
-    joined = Joined(begin)
+    joined = Joined(begin, beginner(database, read_only=True))
     guard = outbound(settings)
     runners = Runners(_runner_sockets(settings))
     checks: Mapping[str, Any] = plugins.load("checks")
