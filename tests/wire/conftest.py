@@ -5,9 +5,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
+from tests.wire.peers import Run
 
 from headway.wire.loop import run as run_on
-from tests.wire.peers import Run
 
 T = TypeVar("T")
 

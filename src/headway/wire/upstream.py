@@ -198,8 +198,7 @@ class Sending:
         if self._receiver is None:
             return
         self._receiver = None
-        if self._task is not None:
-            self._task.cancel()
+        self._pool._give_up(self)
         if (connection := self._connection) is not None:
             self._connection = None
             connection.drop()
@@ -781,28 +780,34 @@ class Pool:
                 detail = f"cannot be resolved: {error}"
             else:
                 connection, kind, detail = await self._try_all(route, bucket)
-        except asyncio.CancelledError:
-            # By `cancel` or by the sweep, which has told the receiver.
-            return
         except Exception as error:  # noqa: BLE001 -- a connector's fault must reach the receiver
             detail = f"{type(error).__name__}: {error}"
-        finally:
-            sending._task = None
+        sending._task = None
+        if connection is not None and not connection.closed and sending in self._connecting:
+            # From here on the connection counts itself.
             self._connecting.discard(sending)
-            if connection is None or connection.closed:
-                bucket.open -= 1
-            else:
-                connection.counted = True
+            connection.counted = True
+        else:
+            self._give_up(sending)
         if connection is None:
             sending._fail(kind, detail)
         elif connection.closed:
             sending._fail(FailureKind.CLOSED_BEFORE_ANSWER, "closed before the request")
         elif sending._receiver is None or self.closed:
-            connection._give_back(reusable=True)
+            connection._give_back(reusable=connection.counted)
         else:
             connection.carry(sending)
             if not sending._ended and sending.on_writable is not None and sending.writable:
                 sending.on_writable()
+
+    def _give_up(self, sending: Sending) -> None:
+        """Stop connecting for a sending; a task cancelled before it began runs no clean-up."""
+        if sending in self._connecting:
+            self._connecting.discard(sending)
+            sending._bucket.open -= 1
+        if sending._task is not None:
+            sending._task.cancel()
+            sending._task = None
 
     async def _try_all(
         self, route: Route, bucket: _Bucket
@@ -839,9 +844,7 @@ class Pool:
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.expire(now)
         for sending in [s for s in self._connecting if s._deadline <= now]:
-            self._connecting.discard(sending)
-            if sending._task is not None:
-                sending._task.cancel()
+            self._give_up(sending)
             sending._fail(FailureKind.TIMEOUT_CONNECT, "no connection in time")
 
     async def close(self) -> None:
@@ -849,8 +852,7 @@ class Pool:
         self.closed = True
         tasks = [sending._task for sending in self._connecting if sending._task is not None]
         for sending in tuple(self._connecting):
-            if sending._task is not None:
-                sending._task.cancel()
+            self._give_up(sending)
             sending._fail(FailureKind.CLOSED, "the pool is closed")
         for connection in tuple(self._connections):
             sending_now, begun = connection._sending, connection._begun
