@@ -224,8 +224,8 @@ def test_events_arrive_one_by_one(control: Control, gateway: RunningGateway) -> 
     waiting: list[Call] = []
 
     def begin(call: Call, _body: bytes) -> None:
-        call.start(200, [(b"content-type", b"text/event-stream")])
         waiting.append(call)
+        call.start(200, [(b"content-type", b"text/event-stream")])
 
     control.answer = begin
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
