@@ -18,12 +18,14 @@ def create_app(
     *,
     hop_secret: str | None = None,
     trusted_hosts: Sequence[str] | None = None,
+    metrics_token: str | None = None,
     pages: Sequence[Blueprint] = (),
 ) -> Flask:
     """Return the WSGI application: REST API, metrics, and the pages that are handed in.
 
     `hop_secret` is what the gateway proves itself with; without one anybody may speak to the
     application directly. `trusted_hosts`: what the field Host may say; None: anything.
+    `metrics_token` opens `/metrics` to a scraper, and nothing else.
     """
     app = Flask(web.__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = operation.BODY_LIMIT
@@ -36,5 +38,5 @@ def create_app(
     for resource in (*RESOURCES, *pages):
         app.register_blueprint(resource)
     errors.init_app(app)
-    operation.init_app(app, services, hop_secret=hop_secret)
+    operation.init_app(app, services, hop_secret=hop_secret, metrics_token=metrics_token)
     return app

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -108,6 +108,6 @@ def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in {Union, types.UnionType, list, dict, tuple}:
+    elif get_origin(annotation) in {Union, types.UnionType, Annotated, list, dict, tuple}:
         for part in get_args(annotation):
             yield from _models(part)

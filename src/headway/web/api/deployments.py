@@ -235,6 +235,7 @@ class EventShown(Told):
     "List deployments, the newest first",
     query=DeploymentsQuery,
     gives=Page[DeploymentShown],
+    refuses=(404,),
 )
 def listing(query: DeploymentsQuery) -> Page[DeploymentShown]:
     rows = services().deployments.list(
@@ -260,6 +261,7 @@ def listing(query: DeploymentsQuery) -> Page[DeploymentShown]:
     media=(JSON, YAML),
     gives=DeploymentStatus,
     status=201,
+    refuses=(404,),
     repeatable=True,
 )
 def create(asked: Mapping[str, Json] | None) -> Reply:
@@ -278,6 +280,7 @@ def create(asked: Mapping[str, Json] | None) -> Reply:
     read_by_service=True,
     media=(JSON, YAML),
     gives=PlanShown,
+    refuses=(404,),
     changes=False,
 )
 def explain(asked: Mapping[str, Json] | None) -> PlanShown:

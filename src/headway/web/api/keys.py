@@ -67,7 +67,11 @@ class KeyMade(KeyShown):
 
 @bp.get("")
 @operation(
-    Permission.KEYS_READ, "List keys, revoked ones too", query=PageQuery, gives=Page[KeyShown]
+    Permission.KEYS_READ,
+    "List keys, revoked ones too",
+    query=PageQuery,
+    gives=Page[KeyShown],
+    refuses=(404,),
 )
 def listing(query: PageQuery) -> Page[KeyShown]:
     rows = services().keys.list(by=caller(), limit=query.limit + 1, after=query.after)

@@ -86,6 +86,7 @@ class MeasurementsShown(Shown):
     "Show outcomes, latency and tokens of a model",
     query=MeasurementsQuery,
     gives=MeasurementsShown,
+    refuses=(404,),
 )
 def show(query: MeasurementsQuery) -> MeasurementsShown:
     registry, tracking = services().registry, services().tracking

@@ -19,7 +19,7 @@ from headway.deployments.deployment import ACTIVE, Deployment
 from headway.routing.route import Route
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome
 from headway.tracking.service import Total
-from headway.web.operation import operation, see, services
+from headway.web.operation import by_metrics_token, operation, see, services
 
 bp: Final = Blueprint("metrics", __name__)
 
@@ -28,7 +28,12 @@ _MOST_ACTIVE: Final = 1_000
 
 
 @bp.get("/metrics")
-@operation(Permission.METRICS_READ, "Counters and gauges for Prometheus", streams=("text/plain",))
+@operation(
+    Permission.METRICS_READ,
+    "Counters and gauges for Prometheus",
+    streams=("text/plain",),
+    identify=by_metrics_token,
+)
 def show() -> Response:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Known(_totals(), _routes(), _active(), _free_bytes()))

@@ -68,6 +68,7 @@ class RollbackShown(Shown):
     "List rollbacks, automatic ones too, the newest first",
     query=RollbacksQuery,
     gives=Page[RollbackShown],
+    refuses=(404,),
 )
 def listing(query: RollbacksQuery) -> Page[RollbackShown]:
     rows = services().rollbacks.list(

@@ -59,6 +59,7 @@ class SnapshotShown(Shown):
     "List snapshots of a route, the newest first",
     query=SnapshotsQuery,
     gives=Page[SnapshotShown],
+    refuses=(404,),
 )
 def listing(query: SnapshotsQuery) -> Page[SnapshotShown]:
     model = services().registry.model(query.model).name
