@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from tests.persistence.examples import artifact, ask, do, event, model, start
 
 from headway.kernel.clock import MINUTE, utc_now
-from headway.kernel.errors import Busy, HeadwayError, Invalid, Refused, Unavailable
+from headway.kernel.errors import Busy, Contended, HeadwayError, Invalid, Refused, Unavailable
 from headway.persistence import work as sql
 from headway.persistence.engine import (
-    Contended,
     Database,
     OutcomeUnknown,
     StorageFailed,

@@ -38,11 +38,11 @@ from tests.persistence.examples import (
 from headway.auth.session import Session
 from headway.deployments.deployment import Deployment, State
 from headway.deployments.intent import Intent, Verb
-from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.errors import Conflict, Contended, NotFound
 from headway.outbox.answer import Answer, Scope
 from headway.outbox.event import Event
 from headway.persistence import work as sql
-from headway.persistence.engine import Contended, Database, retrying
+from headway.persistence.engine import Database, retrying
 from headway.registry.model import Alias
 
 SCOPE = Scope(key_id="k1", method="POST", path="/models", key="abc")
