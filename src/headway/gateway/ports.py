@@ -10,8 +10,9 @@ The document that `Source.document` returns is JSON, so that it can also be kept
      "versions": [{"model", "version", "digest", "state", "target": {...}}],
      "aliases":  [{"model", "alias", "version"}]}
 
-Routes are the current revisions. Versions are those of models that are not archived (a first version
-is checked before there is a route), unless retired or yanked and on no arm. Keys are the unrevoked and unexpired ones.
+Routes are the current revisions. Versions are those of models that are not archived (a first
+version is checked before there is a route), unless retired or yanked and on no arm. Keys are the
+unrevoked and unexpired ones.
 """
 
 from collections.abc import Callable, Mapping

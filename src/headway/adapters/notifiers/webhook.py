@@ -55,7 +55,7 @@ class Webhook:
             headers["webhook-signature"] = sign(self.secret, message_id=key, at=seconds, body=body)
         try:
             ((address, port), *_) = self.outbound.resolve(
-                parts.scheme, host, port, audience=Audience.OTHER
+                parts.scheme, host, port, audience=Audience.NOTIFIER
             )
             shown = f"[{address}]" if ":" in address else address
             # The checked address is called; name and certificate stay those of the URL.
