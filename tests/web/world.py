@@ -35,10 +35,9 @@ NOW = 1_767_225_600_000
 class World:
     """Services on dictionaries, a clock to turn, and a key for whoever is needed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, begin: Joined[Any] | None = None) -> None:
         self.now = NOW
-        self.store = memory.Store()
-        self.begin = Joined(partial(memory.begin, self.store, self.clock))
+        self.begin = begin or Joined(partial(memory.begin, memory.Store(), self.clock))
         self.keys = KeyService(self.begin, self.clock, digester(b"k" * 32))
         self.stamper = Stamper(b"s" * 32)
         self.snapshots = SnapshotService(self.begin, self.clock, new_id)

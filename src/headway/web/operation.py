@@ -122,8 +122,12 @@ class Operation:
                 return self._answer(arguments)
         if wishes.key is not None:
             return self._once(arguments, wishes.key)
-        with only_reading(wanted=request.method in _READS):
+        with only_reading(wanted=self._reads()):
             return self._answer(arguments)
+
+    def _reads(self) -> bool:
+        declared = self.declaration
+        return request.method in _READS or not (declared.changes or declared.uploads)
 
     def _admit(self, path: Mapping[str, Any]) -> None:
         """Let nobody in whose key does not allow it: first the role, then the key's own bounds."""
@@ -459,7 +463,7 @@ def _narrow(permission: Permission, asked: object) -> None:
 
 
 def _kept(scope: Scope, digest: str) -> Response | None:
-    with services().begin() as work:
+    with only_reading(), services().begin() as work:
         kept = work.idempotency.find(scope)
     if kept is None or kept.created_at < services().clock() - KEPT:
         return None

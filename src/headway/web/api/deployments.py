@@ -47,6 +47,7 @@ from headway.web.schemas import (
     dumps,
     rfc3339,
 )
+from headway.web.transaction import only_reading
 
 bp: Final = Blueprint("deployments", __name__, url_prefix="/api/v1/deployments")
 
@@ -328,14 +329,15 @@ def _follow(deployment: Deployment, after: int) -> Response:
     last = after
 
     def look() -> Iterator[Said]:
-        # Asked first: what ends a deployment is in the history when its state says so.
-        finished = known.get(deployment.id).finished
         nonlocal last
-        while found := known.events(deployment.id, after=last, limit=_AT_ONCE):
-            for event in found:
-                last = event.seq
-                yield Said(event.seq, event.kind, dumps(_event_document(event)))
-        if finished:
+        with only_reading():
+            # Asked first: what ends a deployment is in the history when its state says so.
+            finished = known.get(deployment.id).finished
+            found = known.events(deployment.id, after=last, limit=_AT_ONCE)
+        for event in found:
+            last = event.seq
+            yield Said(event.seq, event.kind, dumps(_event_document(event)))
+        if finished and len(found) < _AT_ONCE:
             raise Finished
 
     return state().viewers.follow(look)
