@@ -17,6 +17,7 @@ from headway.gateway.accumulator import Accumulator
 from headway.gateway.ports import Begin
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import Clock
+from headway.kernel.errors import NotFound
 from headway.tracking.measurement import Batch
 
 POLL_SECONDS: Final = 0.2
@@ -178,6 +179,11 @@ class Reporter:
                 taken = work.gateways.flush(batch)
                 committing = True
                 work.commit()
+        except NotFound:
+            # The store has forgotten us (a backup was put back): enter anew, as another start.
+            self.accumulator.merge_back(batch)
+            self._forgotten()
+            return
         except Exception as error:  # noqa: BLE001 - see `_attempt`
             self._failed("flush", error)
             if again or committing:
@@ -192,9 +198,13 @@ class Reporter:
             self._seq = batch.seq
             self._acknowledged = batch.applied_generation
             return
-        # Nobody took it before, and its number is not the next: the store has forgotten us.
+        # Nobody took it before, and yet its number is not the next: it is not our row any more.
         self.accumulator.merge_back(batch)
+        self._forgotten()
+
+    def _forgotten(self) -> None:
         self._registered = False
+        self._unknown = None
         if self.new_boot is not None:
             self.boot = self.new_boot()
 
