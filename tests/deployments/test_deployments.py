@@ -666,6 +666,25 @@ def test_each_check_step_is_asked_for_itself(world: World) -> None:
     assert len(world.courier()) == 2
 
 
+def test_check_that_passed_in_one_step_has_not_passed_in_the_next(world: World) -> None:
+    steps: Json = [{"check": ["loads", "smoke"]}, {"check": ["loads"]}, {"send": "100%"}]
+    world.deploy("1.1.0", {**CHECKED, "steps": steps})
+    world.tick()
+    with world.begin() as work:
+        for message in work.outbox.claim_messages(owner="c", lease=1_000, limit=9):
+            work.outbox.answer(message.key, {"ok": "loads" in message.key}, owner="c")
+        work.commit()
+    world.later(2 * SECOND)
+    world.tick()  # smoke is asked again, loads has passed
+    world.courier()
+    world.later(SECOND)
+    world.tick()  # into the second step
+    world.later(SECOND)
+    world.tick()
+    assert world.shares() == {"1.0.0": 10_000}
+    assert [message.key.split(":")[2:4] for message in world.courier()] == [["2", "loads"]]
+
+
 def test_requests_of_the_steps_before_do_not_count_for_this_one(world: World) -> None:
     steps: Json = [
         {"send": "10%", "at_least": "500 requests"},
