@@ -12,6 +12,7 @@ dies, the pipe ends and the children leave: never orphans on the port.
 
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 _FIRST_WAIT: Final = 0.4
 _LONGEST_WAIT: Final = 10.0
@@ -165,3 +166,32 @@ def children(gateways: int) -> tuple[Child, ...]:
         ),
         Child("runner", ("runner",)),
     )
+
+
+def become_supervisor(sock: socket.socket, *, gateways: int, drain_s: float) -> NoReturn:
+    """Replace this process by a small one that supervises: the settings are read, and not kept."""
+    settings = {"socket_fd": sock.fileno(), "gateways": gateways, "drain_s": drain_s}
+    os.execv(sys.executable, [sys.executable, "-m", "headway.supervisor", json.dumps(settings)])  # noqa: S606 - our own interpreter, our own words
+
+
+def main() -> None:
+    """Supervise, as `become_supervisor` says."""
+    settings = json.loads(sys.argv[1])
+
+    def say(words: str) -> None:
+        sys.stderr.write(f"headway: {words}\n")
+        sys.stderr.flush()
+
+    supervisor = Supervisor(
+        children=children(settings["gateways"]),
+        socket=socket.socket(fileno=settings["socket_fd"]),
+        shared={"hop_secret": secrets.token_urlsafe(32)},
+        environment=os.environ | {"HEADWAY_SUPERVISED": "1"},
+        drain_s=settings["drain_s"],
+        say=say,
+    )
+    sys.exit(supervisor.run())
+
+
+if __name__ == "__main__":
+    main()

@@ -144,7 +144,7 @@ class Process:
             boot="boot-1",
             host="h",
             pid=1,
-            clock=lambda: 1_000_000,
+            clock=lambda: 1_000_000 + int(self.now * 1000),
             log=lambda words, _: self.log.append(words),
             file=file,
             starts=starts,
@@ -217,6 +217,17 @@ def test_flush_that_failed_for_sure_goes_with_the_next(store: Store, where: str)
     store.fails = set()
     process.step()
     assert store.ok == 2
+    assert process.log == []
+
+
+def test_database_that_is_away_for_longer_is_told_once(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    store.fails = {"begin"}
+    for _ in range(9):
+        process.step()
+    store.fails = set()
+    process.step()
     assert process.log == ["the database does not answer", "the database answers again"]
 
 

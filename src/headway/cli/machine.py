@@ -10,8 +10,7 @@ import click
 
 from headway.kernel.errors import HeadwayError
 from headway.settings import Settings
-from headway.supervisor import MISCONFIGURED, Supervisor, children
-from headway.wiring.lifeline import new_shared
+from headway.supervisor import MISCONFIGURED, become_supervisor
 
 P = ParamSpec("P")
 
@@ -44,20 +43,9 @@ def serve() -> None:
     sock = listen(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
     click.echo(f"Headway listens on http://{host}:{port} (data in {settings.data})")
-    environment = os.environ | {
-        "HEADWAY_SUPERVISED": "1",
-        "HEADWAY_HOST": settings.host,
-        "HEADWAY_PORT": str(port),
-    }
-    supervisor = Supervisor(
-        children=children(settings.gateways),
-        socket=sock,
-        shared=new_shared(),
-        environment=environment,
-        drain_s=settings.drain_s,
-        say=lambda words: click.echo(f"headway: {words}", err=True),
-    )
-    sys.exit(supervisor.run())
+    os.environ["HEADWAY_HOST"] = settings.host
+    os.environ["HEADWAY_PORT"] = str(port)
+    become_supervisor(sock, gateways=settings.gateways, drain_s=settings.drain_s)
 
 
 @click.command()

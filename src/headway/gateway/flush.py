@@ -16,12 +16,14 @@ from typing import Any, Final
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.ports import Begin
 from headway.gateway.view import Compiler, View, ViewFile
-from headway.kernel.clock import Clock
+from headway.kernel.clock import SECOND, Clock
 from headway.kernel.errors import NotFound
 from headway.tracking.measurement import Batch
 
 POLL_SECONDS: Final = 0.2
 FLUSH_SECONDS: Final = 1.0
+PATIENCE: Final = 5 * SECOND
+"""How long the database may be away before the log says so, ms."""
 AWAY: Final = 1_000
 """What a gateway adds to the last number it knows, when it starts without the database."""
 
@@ -68,6 +70,8 @@ class Reporter:
     _acknowledged: int = -1
     _last_good: int = 0
     _failing: bool = False
+    _failing_since: int = 0
+    _told: bool = False
 
     def start(self) -> None:
         """Read the first view: from the database, else from the file. Called before serving.
@@ -123,12 +127,16 @@ class Reporter:
         return True
 
     def _failed(self, what: str, error: Exception) -> None:
+        now = self.clock()
         if not self._failing:
-            self._failing = True
+            self._failing, self._failing_since, self._told = True, now, False
+        # A first start waits for the schema, a fail-over takes a moment: no word of either.
+        if not self._told and now - self._failing_since >= PATIENCE:
+            self._told = True
             self.log("the database does not answer", {"what": what, "error": type(error).__name__})
 
     def _worked(self) -> None:
-        if self._failing:
+        if self._failing and self._told:
             self.log("the database answers again", {})
         self._failing = False
         self._last_good = self.clock()

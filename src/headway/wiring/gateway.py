@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
-
 from headway.adapters.outbound import Secrets
 from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
@@ -40,14 +38,12 @@ from headway.wiring import plugins
 from headway.wiring.database import beginner, open_settled
 from headway.wiring.folders import listen, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
-from headway.wiring.logs import configure
+from headway.wiring.logs import LateLog, configure_libraries
 from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
 
 _POOL: Final = 2
 _LAST_FLUSH: Final = 5.0
-
-log: Final = structlog.get_logger("headway.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +64,12 @@ def run(settings: Settings, *, number: int) -> None:
     del number  # the store gives each start a number of its own
     shared = read_shared()
     follow_the_supervisor(shared)
-    configure("gateway", settings.log_level)
+    configure_libraries()
     private_folder(settings.run_folder)
     root_key = load_root_key(settings)
     with open_settled(settings, pool_size=_POOL) as database:
-        run_loop(_Process(settings, shared, root_key, database).serve())
+        log = LateLog("gateway", settings.log_level)
+        run_loop(_Process(settings, shared, root_key, database, log).serve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +78,7 @@ class _Process:
     shared: Shared
     root_key: RootKey
     database: Database
+    log: LateLog
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,7 +135,7 @@ class _Process:
             clock=utc_now,
             monotonic=time.monotonic,
             later=loop.call_later,
-            report=_report,
+            report=self._report,
             hop_secret=self.shared.hop_secret,
             environment=settings.environment,
             body_limit=settings.body_limit,
@@ -161,7 +159,7 @@ class _Process:
             host=socket.gethostname(),
             pid=os.getpid(),
             clock=utc_now,
-            log=_log,
+            log=self._told,
             file=ViewFile(settings.view_file),
             new_boot=lambda: new_id("gw"),
         )
@@ -180,6 +178,14 @@ class _Process:
         )
         gateway = Gateway(pipeline, passing, health)
         return pipeline, gateway, reporter
+
+    def _told(self, what: str, circumstances: Mapping[str, Any]) -> None:
+        where = str(circumstances.get("what", ""))
+        self.log.warning(what, where=where, detail=str(dict(circumstances)))
+
+    def _report(self, error: Exception) -> None:
+        kind = type(error).__name__
+        self.log.error("a fault of our own", error=kind, detail=str(error)[:300])
 
     def _socket(self) -> socket.socket:
         if self.shared.socket_fd is not None:
@@ -206,11 +212,3 @@ def _providers() -> list[Provider]:
 def _runner(settings: Settings) -> Path:
     named = [name.strip() for name in settings.runners.split(",") if name.strip()]
     return Path(named[0]) if named else settings.runner_socket
-
-
-def _log(what: str, circumstances: Mapping[str, Any]) -> None:
-    log.warning(what, where=str(circumstances.get("what", "")), detail=str(dict(circumstances)))
-
-
-def _report(error: Exception) -> None:
-    log.error("a fault of our own", error=type(error).__name__, detail=str(error)[:300])

@@ -27,14 +27,10 @@ class Shared:
     supervised: bool = False
 
 
-def new_shared() -> dict[str, str]:
-    return {"hop_secret": secrets.token_urlsafe(32)}
-
-
 def read_shared() -> Shared:
     """Read the first line of the life-line; for a process started by hand, make it up."""
     if os.environ.get("HEADWAY_SUPERVISED") != "1" or not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return Shared(hop_secret=new_shared()["hop_secret"])
+        return Shared(hop_secret=secrets.token_urlsafe(32))
     line = b""
     while not line.endswith(b"\n") and len(line) < _LONGEST:
         byte = os.read(0, 1)

@@ -4,9 +4,8 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
-
-import structlog
 
 FIELDS: Final = frozenset(
     {
@@ -52,6 +51,7 @@ def redact(text: str) -> str:
 
 def configure(process: str, level: str) -> None:
     """Have every logger of this process write such lines, the libraries' too."""
+    import structlog  # noqa: PLC0415 - brings rich along, 10 MB that most gateways never need
 
     def clean(
         _logger: object, _name: str, event: MutableMapping[str, Any]
@@ -72,9 +72,37 @@ def configure(process: str, level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    configure_libraries()
+
+
+def configure_libraries() -> None:
+    """Have the loggers of libraries write to standard error, with secrets struck out."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+@dataclass(slots=True)
+class LateLog:
+    """A log for a process that hardly ever writes one: it is configured by its first line."""
+
+    process: str
+    level: str
+    _logger: Any = None
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._made().warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._made().error(event, **fields)
+
+    def _made(self) -> Any:  # noqa: ANN401 - structlog's loggers have no type of their own
+        if self._logger is None:
+            import structlog  # noqa: PLC0415 - see `configure`
+
+            configure(self.process, self.level)
+            self._logger = structlog.get_logger(f"headway.{self.process}")
+        return self._logger
 
 
 class _Redacting(logging.Formatter):
