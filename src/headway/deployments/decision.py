@@ -20,7 +20,7 @@ from headway.kernel.quantity import WHOLE_BP, format_duration, format_percent
 from headway.outbox.actor import HEADWAY, Actor
 from headway.tracking.measurement import Veto
 
-SOON: Final = 400
+SOON: Final = 500
 """When to look again while a proof, a veto or an answer may come at any time, ms."""
 LATER: Final = 5 * SECOND
 FIRST_PAUSE: Final = SECOND
