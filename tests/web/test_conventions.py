@@ -1,23 +1,28 @@
 """What holds for every operation: who may, what is refused, how it is said, what a repeat gets."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
 import pytest
 from flask import Flask
 from structlog.testing import capture_logs
-from tests.web.world import Api, MakeApi, World
+from tests.web.world import NOW, Api, MakeApi, World
 from werkzeug.test import TestResponse
 
 from headway.app import create_app
 from headway.auth.role import Permission
 from headway.kernel.clock import DAY, MINUTE
 from headway.kernel.errors import HeadwayError, Unavailable
+from headway.outbox.answer import Answer, Scope
+from headway.testing import memory
 from headway.web import operation
 from headway.web.errors import KINDS, kind_of
 from headway.web.operation import Declaration, Given, Operation, Reply
+from headway.web.transaction import Joined
 
 SECRET = "s3cret"  # noqa: S105 - of a test
 OPENAI = {"provider": "openai", "base_url": "https://api.example.com/v1", "model": "m"}
@@ -139,6 +144,7 @@ def test_what_a_key_may_not_see_is_not_there(api: MakeApi, admin: Api) -> None:
     assert [m["name"] for m in narrow.done("GET", "/models")["items"]] == ["bot-a"]
     assert narrow("POST", "/models", {"name": "other"}).status_code == 403
     assert narrow("DELETE", "/models/secret-b").status_code == 404
+    assert api("viewer", models=("bot-*",))("DELETE", "/models/secret-b").status_code == 403
 
 
 def test_only_the_gateway_may_speak_to_control(world: World) -> None:
@@ -336,6 +342,33 @@ def test_a_refusal_is_not_kept(admin: Api) -> None:
     assert admin("POST", "/models/bot/versions", body, headers=head).status_code == 404
     admin.done("POST", "/models", {"name": "bot"})
     assert admin("POST", "/models/bot/versions", body, headers=head).status_code == 201
+
+
+class Full:
+    """A table of answers on a disk that is full."""
+
+    def find(self, _: Scope) -> Answer | None:
+        return None
+
+    def put(self, _: Answer) -> None:
+        raise Unavailable("the disk is full")
+
+
+def test_without_room_for_the_answer_there_is_no_effect(tmp_path: Path) -> None:
+    store = memory.Store()
+
+    @contextmanager
+    def begin() -> Iterator[memory.MemoryWork]:
+        with memory.begin(store, lambda: NOW) as work:
+            work.idempotency = Full()  # type: ignore[assignment]  # a table that fails
+            yield work
+
+    world = World(tmp_path, begin=Joined(begin))
+    api = Api(create_app(world.services).test_client(), world.key("admin"))
+    head = {"Idempotency-Key": "one"}
+
+    assert api("POST", "/models", {"name": "bot"}, headers=head).status_code == 503
+    assert api("GET", "/models/bot").status_code == 404
 
 
 def test_an_answer_is_kept_for_a_day(admin: Api, world: World) -> None:

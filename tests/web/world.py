@@ -40,7 +40,8 @@ class World:
         self.begin = begin or Joined(partial(memory.begin, memory.Store(), self.clock))
         self.keys = KeyService(self.begin, self.clock, digester(b"k" * 32))
         self.stamper = Stamper(b"s" * 32)
-        self.snapshots = SnapshotService(self.begin, self.clock, new_id)
+        ids = partial(new_id, clock=self.clock)
+        self.snapshots = SnapshotService(self.begin, self.clock, ids)
         checks = plugins.load("checks")
         self.services = Services(
             registry=RegistryService(self.begin, self.clock),
@@ -49,11 +50,13 @@ class World:
             ),
             keys=self.keys,
             routing=RoutingService(
-                self.begin, self.clock, new_id, self.stamper.read, self.snapshots.keep
+                self.begin, self.clock, ids, self.stamper.read, self.snapshots.keep
             ),
             snapshots=self.snapshots,
-            deployments=DeploymentService(self.begin, plugins.load("strategies"), checks),
-            rollbacks=RollbackService(self.begin, checks),
+            deployments=DeploymentService(
+                self.begin, plugins.load("strategies"), checks, new_id=ids
+            ),
+            rollbacks=RollbackService(self.begin, checks, new_id=ids),
             tracking=TrackingService(self.begin, self.clock),
             feedback=FeedbackService(self.begin, self.stamper),
             begin=self.begin,
