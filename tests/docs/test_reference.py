@@ -1,0 +1,81 @@
+"""Every setting, command, operation and metric stands in the reference, and nothing else does."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from tests.web.world import World
+
+from headway.app import create_app
+from headway.cli.main import main
+from headway.settings import Settings
+from headway.tracking.measurement import TOKEN_CLASSES, Outcome
+from headway.web import openapi
+from headway.web.api.metrics import Known
+
+DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = DOCS / "reference"
+
+
+def commands(command: click.Command, words: str) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from commands(found, f"{words} {name}")
+
+
+def test_every_setting_is_described() -> None:
+    told = set(re.findall(r"^\| `(HEADWAY_[A-Z_]+)`", text("settings.md"), re.MULTILINE))
+
+    assert told == {f"HEADWAY_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_command_is_described() -> None:
+    told = set(
+        re.findall(r"^\| `(headway [a-z -]+?)(?: [A-Z\[].*)?` \|", text("cli.md"), re.MULTILINE)
+    )
+
+    assert told == set(commands(main, "headway"))
+
+
+def test_every_operation_is_described(tmp_path: Path) -> None:
+    app = create_app(World(tmp_path / "artifacts").services)
+    with app.app_context():
+        paths = openapi.document(app)["paths"]
+    there = {
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if method != "parameters"
+    }
+    api = text("rest-api.md").split("## Traffic")[0]
+    told = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", api, re.MULTILINE))
+
+    assert told == there
+
+
+def test_every_metric_is_described() -> None:
+    collector = Known(totals=[], routes=[], active=[], free_bytes=0)
+    suffix = {"counter": "_total", "info": "_info"}
+    there = {metric.name + suffix.get(metric.type, "") for metric in collector.collect()}
+    told = set(re.findall(r"^\| `(headway_[a-z_]+)`", text("metrics.md"), re.MULTILINE))
+
+    assert told == there
+    assert all(word.value in text("metrics.md") for word in Outcome)
+    assert all(word in text("metrics.md") for word in TOKEN_CLASSES)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def text(page: str) -> str:
+    return (REFERENCE / page).read_text("utf-8")
