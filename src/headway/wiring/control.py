@@ -94,7 +94,8 @@ class Control:
 def build(settings: Settings, shared: Shared, root_key: RootKey, database: Database) -> Control:
     """Make the services; nothing is started."""
     begin = beginner(database)
-    joined = Joined(begin, beginner(database, read_only=True))
+    look = beginner(database, read_only=True)
+    joined = Joined(begin, look)
     guard = outbound(settings)
     runners = Runners(_runner_sockets(settings))
     checks: Mapping[str, Any] = plugins.load("checks")
@@ -115,7 +116,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
             limit=settings.upload_limit,
         ),
         keys=KeyService(joined, utc_now, digester(root_key.sub_key(Purpose.KEY_HASH))),
-        deployments=DeploymentService(joined, plugins.load("strategies"), checks),
+        deployments=DeploymentService(joined, plugins.load("strategies"), checks, read=look),
         rollbacks=RollbackService(joined, checks),
         routing=RoutingService(joined, utc_now, new_id, stamper.read, snapshots.keep),
         snapshots=snapshots,
@@ -140,7 +141,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         begin,
         {"check": carriers.check, "probe": carriers.probe, "webhook": carriers.notify},
     )
-    reconciler = Reconciler(owner, begin, checks)
+    reconciler = Reconciler(owner, begin, checks, read=look)
     return Control(services, reconciler, courier, runners, begin, database)
 
 
