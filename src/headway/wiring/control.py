@@ -29,6 +29,7 @@ from headway.deployments.service import DeploymentService
 from headway.kernel.clock import DAY, SECOND, utc_now
 from headway.kernel.errors import Refused
 from headway.kernel.ids import new_id
+from headway.outbox.answer import KEPT
 from headway.outbox.courier import Courier
 from headway.persistence.engine import Database, StorageFailed, checkpoint
 from headway.persistence.schema import Schema, check_schema, upgrade
@@ -59,6 +60,8 @@ _CARRY: Final = 0.25
 _TEND: Final = 10.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
+_UPKEEP: Final = 60.0
+_AT_ONCE: Final = 500
 _KEEP_WARM: Final = 7 * DAY
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
@@ -116,7 +119,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
             limit=settings.upload_limit,
         ),
         keys=KeyService(joined, utc_now, digester(root_key.sub_key(Purpose.KEY_HASH))),
-        deployments=DeploymentService(joined, plugins.load("strategies"), checks, read=look),
+        deployments=DeploymentService(joined, plugins.load("strategies"), checks),
         rollbacks=RollbackService(joined, checks),
         routing=RoutingService(joined, utc_now, new_id, stamper.read, snapshots.keep),
         snapshots=snapshots,
@@ -226,6 +229,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("courier", _CARRY, control.courier.tick)
     loops.start("tracking", _TEND, control.services.tracking.tend)
     loops.start("pins", _PIN, partial(_pin, control))
+    loops.start("upkeep", _UPKEEP, partial(_forget, control))
     library = control.database.library
     if library is not None and not library.safe:
         loops.start("checkpoint", _CHECKPOINT, partial(checkpoint, control.database))
@@ -238,6 +242,15 @@ def _pin(control: Control) -> None:
         targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
     artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
     control.runners.pin(sorted(artifacts))
+
+
+def _forget(control: Control) -> None:
+    """Delete kept answers and sessions that nobody may ask for any more, a few at a time."""
+    with control.begin() as work:
+        now = work.now()
+        work.idempotency.prune(before=now - KEPT, limit=_AT_ONCE)
+        work.sessions.prune(before=now - DAY, limit=_AT_ONCE)
+        work.commit()
 
 
 def _first_admin_key(settings: Settings, keys: KeyService) -> None:
