@@ -106,11 +106,11 @@ def test_no_request_finds_a_5xx_or_an_answer_that_is_not_documented(
                 "headers": {"Authorization": f"Bearer {world.key('admin')}"},
                 "parameters": names if there else {},
                 "generation": {
-                    "max-examples": 6,
+                    "max-examples": 15 if there else 4,
                     "deterministic": True,
                     "database": "none",
                 },
-                "phases": {"stateful": {"enabled": False}},
+                "phases": {"stateful": {"enabled": False}, "coverage": {"enabled": not there}},
                 "checks": {
                     # Twenty wrong keys, and the address has to wait: tested elsewhere.
                     "ignored_auth": {"enabled": False},
