@@ -6,10 +6,9 @@ each rule of `check_request` is one row of the framing table in the security doc
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 from urllib.parse import unquote_to_bytes
 
 FieldLines = NewType("FieldLines", bytes)
@@ -66,6 +65,22 @@ class Headers(list[tuple[bytes, bytes]]):
         return [value for known, value in self if known == name]
 
 
+class FieldNames(dict[bytes, bytes]):
+    """Lower-case names of fields as they are written, remembered: the same few come for ever."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        # Callers choose names, so there must be an end to what is remembered.
+        if len(self) < 1024 and len(name) <= 64:
+            self[name] = lower
+        return lower
+
+
+LOWER: Final = FieldNames()
+
+
 class Refusal(Exception):
     """A message that is not taken: the status that says so, and why; the connection ends."""
 
@@ -75,8 +90,7 @@ class Refusal(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFraming:
+class RequestFraming(NamedTuple):
     """What the fields of a request say about its body and its connection."""
 
     content_length: int | None
@@ -181,8 +195,7 @@ def _split(target: bytes) -> tuple[str, bytes]:
 _split_known = lru_cache(maxsize=1024)(_split)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFraming:
+class AnswerFraming(NamedTuple):
     """How the body of an upstream's answer ends: after `length` bytes, chunked, or by close."""
 
     length: int | None

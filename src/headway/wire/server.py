@@ -30,6 +30,7 @@ from headway.wire.framing import (
     CLOSE,
     CONTINUE,
     LAST_CHUNK,
+    LOWER,
     STATUS_LINES,
     FieldLines,
     Headers,
@@ -279,11 +280,11 @@ class Call:
             raise RuntimeError("this call has its answer already")
         keep = self.keep_alive
         head = self._head(protocol, status, fields, keep=keep)
-        if has_no_body(self.method, status):
-            if self.method == "HEAD" and status >= 200 and status not in {204, 304}:
-                protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
-            else:
+        if self.method == "HEAD" or status < 200 or status in {204, 304}:
+            if has_no_body("GET", status):
                 protocol.transport.write(head + b"\r\n")
+            else:
+                protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
         elif len(body) < 65_536:
             protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
@@ -538,19 +539,24 @@ class ServerProtocol(asyncio.Protocol):
             raise Refusal(414, f"the target is longer than {self.server.limits.target:,} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after the head are trailers: never authentication, never framing.
-        if not self._in_body and b"_" not in name:
-            self._headers.append((name.lower(), value.strip()))
+        self._headers.append((LOWER[name], value.strip()))
 
     def on_headers_complete(self) -> None:
         limits = self.server.limits
         headers = self._headers
+        # What still comes are trailers: never authentication, never framing, never seen.
+        self._headers = Headers()
         if len(headers) > limits.fields:
             raise Refusal(431, f"the head has more than {limits.fields} fields")
         if self._read_size > limits.head:
             size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > limits.head:
                 raise Refusal(431, f"the head is larger than {limits.head:,} bytes")
+        for name, _ in headers:
+            if b"_" in name:
+                # WSGI cannot tell it from one with `-`: it could be taken for that.
+                headers = Headers(field for field in headers if b"_" not in field[0])
+                break
         parser = self._parser
         method = parser.get_method()
         version = parser.get_http_version()
@@ -702,9 +708,15 @@ class ServerProtocol(asyncio.Protocol):
         finally:
             self._pumping = False
         if not self._closing:
-            if self.current is None:
+            if (present := self.current) is None:
                 self._arm_idle()
-            self.update_reading()
+            if (
+                self._queue
+                or self._deaf
+                or not self._reading
+                or (present is not None and not present._complete)
+            ):
+                self.update_reading()
 
     def choice_made(self, call: Call) -> None:
         """Take note that the application wants the body."""

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import httptools
 
-from headway.wire.framing import AnswerFraming, Headers, Refusal, check_answer
+from headway.wire.framing import LOWER, AnswerFraming, Headers, Refusal, check_answer
 
 _NEVER: Final = math.inf
 _REPLAY: Final = 64 * 1024
@@ -139,57 +139,39 @@ class Receiver(Protocol):
 class Sending:
     """One request on its way, and its answer."""
 
-    __slots__ = (
-        "_bucket",
-        "_buffer",
-        "_buffered",
-        "_connection",
-        "_deadline",
-        "_ended",
-        "_fresh",
-        "_head",
-        "_paused",
-        "_pool",
-        "_raw",
-        "_receiver",
-        "_task",
-        "_total_at",
-        "deadlines",
-        "on_unwritable",
-        "on_writable",
-        "reused",
-    )
+    # No __slots__: class attributes as defaults save a dozen assignments per request.
+    reused: bool = False
+    """It went, or goes, over a kept connection."""
+    on_unwritable: Callable[[], None] | None = None
+    on_writable: Callable[[], None] | None = None
+    """Called when `writable` becomes true again, also once the connection is open."""
+
+    _ended = True
+    _fresh = False
+    _paused = False
+    _buffered = 0
+    _connection: "_Connection | None" = None
+    _task: asyncio.Task[None] | None = None
+    _deadline = _NEVER
 
     def __init__(
         self,
         pool: "Pool",
         bucket: "_Bucket",
         head: bytes,
+        buffer: list[bytes],
         receiver: Receiver,
         deadlines: Deadlines,
-        *,
-        raw: bool,
+        raw: bool,  # noqa: FBT001 -- made in two places below, on the hot path
     ) -> None:
         self.deadlines = deadlines
-        self.reused = False
-        """It went, or goes, over a kept connection."""
-        self.on_unwritable: Callable[[], None] | None = None
-        self.on_writable: Callable[[], None] | None = None
-        """Called when `writable` becomes true again, also once the connection is open."""
         self._pool = pool
         self._bucket = bucket
         self._head = head
+        # What is written of the body while it may have to be written again.
+        self._buffer: list[bytes] | None = buffer
         self._receiver: Receiver | None = receiver  # None: over, nothing more is told
         self._raw = raw
-        # What is written of the body while it may have to be written again.
-        self._buffer: list[bytes] | None = []
-        self._buffered = 0
-        self._ended = True
-        self._fresh = False
-        self._paused = False
-        self._connection: _Connection | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._deadline = _NEVER
         # `now` may be one tick old: never end a wait early.
         self._total_at = pool.now + deadlines.total + _TICK
 
@@ -275,6 +257,7 @@ class _Connection(asyncio.Protocol):
         "_bucket",
         "_by_close",
         "_complete",
+        "_fields",
         "_head_bytes",
         "_headers",
         "_heard",
@@ -324,7 +307,7 @@ class _Connection(asyncio.Protocol):
         self._length = -1  # content bytes still to come, where they are announced
         self._head_bytes = 0
         self._raw_head = b""
-        self._headers = Headers()
+        self._fields = self._headers = Headers()
         self._body: AnswerFraming | None = None
         self._parts: list[bytes] = []
 
@@ -428,9 +411,7 @@ class _Connection(asyncio.Protocol):
         self._headers = Headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What comes after the head are trailers: nobody wants them.
-        if self._body is None:
-            self._headers.append((name.lower(), value.strip()))
+        self._headers.append((LOWER[name], value.strip()))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -443,6 +424,8 @@ class _Connection(asyncio.Protocol):
         framing = check_answer(status, parser.get_http_version(), self._headers)
         self._body = framing
         self._status = status
+        # What still comes are trailers: nobody wants them.
+        self._fields, self._headers = self._headers, Headers()
         sending = self._sending
         if status in {204, 304} or (sending is not None and sending._head.startswith(b"HEAD ")):
             self._finish(keep=parser.should_keep_alive())
@@ -513,7 +496,7 @@ class _Connection(asyncio.Protocol):
             return
         if not self._begun:
             self._begun = True
-            receiver.on_head(self._status, self._headers, self._raw_head)
+            receiver.on_head(self._status, self._fields, self._raw_head)
             if sending._receiver is None:
                 return
         if sending._raw:
@@ -690,6 +673,7 @@ class Pool:
         self.closed = False
         self._resolve: Connector = connect or PlainConnector()
         self._buckets: dict[Origin, _Bucket] = {}
+        self._last = _Bucket(Origin("", ""))
         self._connections: set[_Connection] = set()
         self._connecting: set[Sending] = set()
 
@@ -709,9 +693,8 @@ class Pool:
         raw: bool = False,
     ) -> Sending:
         """Send a whole request; `head` ends with its blank line and says Content-Length itself."""
-        sending = Sending(self, self._bucket(origin), head, receiver, deadlines, raw=raw)
-        if body:
-            sending._buffer = [body]
+        buffer = [body] if body else []
+        sending = Sending(self, self._bucket(origin), head, buffer, receiver, deadlines, raw)
         self._dispatch(sending)
         return sending
 
@@ -728,15 +711,18 @@ class Pool:
 
         Write only while `writable` is true; if it is not, `on_writable` tells when.
         """
-        sending = Sending(self, self._bucket(origin), head, receiver, deadlines, raw=raw)
+        sending = Sending(self, self._bucket(origin), head, [], receiver, deadlines, raw)
         sending._ended = False
         self._dispatch(sending)
         return sending
 
     def _bucket(self, origin: Origin) -> _Bucket:
+        if origin is self._last.origin:
+            return self._last
         bucket = self._buckets.get(origin)
         if bucket is None:
             bucket = self._buckets[origin] = _Bucket(origin)
+        self._last = bucket
         return bucket
 
     def _dispatch(self, sending: Sending) -> None:
