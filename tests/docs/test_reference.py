@@ -12,7 +12,7 @@ from headway.app import create_app
 from headway.cli.main import main
 from headway.settings import Settings
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome
-from headway.web import openapi
+from headway.web import errors, openapi
 from headway.web.api.metrics import Known
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -79,3 +79,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def text(page: str) -> str:
     return (REFERENCE / page).read_text("utf-8")
+
+
+def test_every_kind_of_error_is_described() -> None:
+    there = {kind.slug for kind in (*errors.KINDS.values(), *errors.FRAMEWORK.values())}
+
+    assert set(re.findall(r"^## (\S+)", text("errors.md"), re.MULTILINE)) == there

@@ -23,6 +23,7 @@ from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService
+from headway.auth.session_service import SessionService
 from headway.deployments.reconciler import Reconciler
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
@@ -31,6 +32,7 @@ from headway.kernel.errors import Refused
 from headway.kernel.ids import new_id
 from headway.outbox.answer import KEPT
 from headway.outbox.courier import Courier
+from headway.outbox.history import HistoryService
 from headway.persistence.engine import Database, StorageFailed, checkpoint
 from headway.persistence.schema import Schema, check_schema, upgrade
 from headway.registry.service import RegistryService
@@ -78,6 +80,7 @@ class CreateApp(Protocol):
         *,
         hop_secret: str | None,
         trusted_hosts: Sequence[str] | None,
+        metrics_token: str | None,
         pages: Sequence[Blueprint],
     ) -> Flask: ...
 
@@ -119,12 +122,14 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
             limit=settings.upload_limit,
         ),
         keys=KeyService(joined, utc_now, digester(root_key.sub_key(Purpose.KEY_HASH))),
+        sessions=SessionService(joined, utc_now, digester(root_key.sub_key(Purpose.SESSION))),
         deployments=DeploymentService(joined, plugins.load("strategies"), checks),
         rollbacks=RollbackService(joined, checks),
         routing=RoutingService(joined, utc_now, new_id, stamper.read, snapshots.keep),
         snapshots=snapshots,
         tracking=TrackingService(joined, utc_now, keep=settings.keep_minutes_s * SECOND),
         feedback=FeedbackService(joined, stamper, window=settings.feedback_window_s * SECOND),
+        history=HistoryService(joined),
         begin=joined,
         clock=utc_now,
     )
@@ -183,16 +188,25 @@ def application(settings: Settings, create_app: CreateApp) -> Flask:
         raise Refused("the schema is not up to date: run `headway db upgrade` first")
     verify_root_key(beginner(database), root_key)
     control = build(settings, Shared(hop_secret=""), root_key, database)
-    return create_app(control.services, hop_secret=None, trusted_hosts=None, pages=PAGES)
+    return _made(settings, None, control.services, create_app)
+
+
+def _made(
+    settings: Settings, hop_secret: str | None, services: Services, create_app: CreateApp
+) -> Flask:
+    token = settings.metrics_token
+    hosts = [host.strip() for host in settings.trusted_hosts.split(",")]
+    return create_app(
+        services,
+        hop_secret=hop_secret,
+        trusted_hosts=[host for host in hosts if host] or None,
+        metrics_token=token.get_secret_value() if token else None,
+        pages=PAGES,
+    )
 
 
 def _serve(settings: Settings, shared: Shared, control: Control, create_app: CreateApp) -> None:
-    app = create_app(
-        control.services,
-        hop_secret=shared.hop_secret,
-        trusted_hosts=[host.strip() for host in settings.trusted_hosts.split(",") if host.strip()],
-        pages=PAGES,
-    )
+    app = _made(settings, shared.hop_secret, control.services, create_app)
     path = settings.control_socket
     if len(os.fsencode(path)) > LONGEST_SOCKET:
         sys.stderr.write(f"{path} is too long for a socket; set HEADWAY_RUN to a shorter folder\n")
@@ -215,6 +229,7 @@ def _serve(settings: Settings, shared: Shared, control: Control, create_app: Cre
     def stop(_number: int, _frame: object) -> None:
         if not stopping.is_set():
             stopping.set()
+            app.extensions["headway"].viewers.close()
             threading.Thread(target=server.stop, name="stop", daemon=True).start()
 
     signal.signal(signal.SIGTERM, stop)
