@@ -14,9 +14,11 @@ from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
 from headway.auth.role import Role
 from headway.auth.service import KeyService, Wish
+from headway.auth.session_service import SessionService
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
 from headway.kernel.ids import new_id
+from headway.outbox.history import HistoryService
 from headway.registry.service import RegistryService
 from headway.routing.service import RoutingService
 from headway.services import Services
@@ -49,6 +51,7 @@ class World:
                 self.begin, LocalStore(folder), self.clock, limit=1 << 20, reserve=0
             ),
             keys=self.keys,
+            sessions=SessionService(self.begin, self.clock, digester(b"c" * 32)),
             routing=RoutingService(
                 self.begin, self.clock, ids, self.stamper.read, self.snapshots.keep
             ),
@@ -59,6 +62,7 @@ class World:
             rollbacks=RollbackService(self.begin, checks, new_id=ids),
             tracking=TrackingService(self.begin, self.clock),
             feedback=FeedbackService(self.begin, self.stamper),
+            history=HistoryService(self.begin),
             begin=self.begin,
             clock=self.clock,
         )

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from headway.auth.key import Key
+from headway.auth.session import Session
 from headway.outbox.event import Event
 
 
@@ -39,6 +40,19 @@ class Keys(Protocol):
         """
 
 
+class Sessions(Protocol):
+    def add(self, session: Session) -> None: ...
+
+    def find(self, digest: str) -> Session | None:
+        """Return it, ended or not, or None."""
+
+    def seen(self, digest: str, at: int) -> None:
+        """Note that it was used at that time; never goes back."""
+
+    def revoke(self, digest: str, at: int) -> None:
+        """End it; an unknown one is passed over."""
+
+
 class Outbox(Protocol):
     def add(self, event: Event) -> None:
         """Write down what happened, to what, by whom."""
@@ -49,6 +63,8 @@ class Work(Protocol):
 
     @property
     def keys(self) -> Keys: ...
+    @property
+    def sessions(self) -> Sessions: ...
     @property
     def outbox(self) -> Outbox: ...
 

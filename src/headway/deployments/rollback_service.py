@@ -60,6 +60,16 @@ class RollbackService:
                 continue
         return self._roll_back(model, environment, to, why, actor)
 
+    def leads_to(self, *, model: str, environment: str, to: str = PREVIOUS) -> Target:
+        """Say where going back would lead at this moment; nothing is written.
+
+        Raises `NotFound` or `Invalid` if there is no such way back.
+        """
+        with self.begin() as work:
+            current = work.routes.current(work.models.get(model).name, environment)
+            active = work.deployments.active(current.model, current.environment)
+            return target_of(work, current, active, to)
+
     def get(self, rollback_id: str) -> Rollback:
         with self.begin() as work:
             return work.rollbacks.get(rollback_id)

@@ -38,7 +38,7 @@ _PAGE: Final = re.compile(r"\bPage_(\w+?)_(?=\")")
 
 
 def _document(app: Flask) -> Document:
-    found = list(operations(app))
+    found = [one for one in operations(app) if not one[3].declaration.page]
     refs, definitions = models_json_schema(
         [*_models(op.declaration for _, _, _, op in found), (Problem, "serialization")],
         ref_template=_REF,

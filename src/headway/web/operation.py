@@ -17,8 +17,10 @@ from flask import Flask, Request, Response, current_app, g, request
 
 from headway.auth.policy import Caller, check, may
 from headway.auth.role import Permission, Role
+from headway.kernel.canonical import Json
 from headway.kernel.errors import (
     Conflict,
+    Fault,
     Invalid,
     PreconditionRequired,
     Unauthenticated,
@@ -37,6 +39,7 @@ from headway.web.validation import read_body, read_query
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+FORM: Final = "application/x-www-form-urlencoded"
 BODY_LIMIT: Final = 1 << 20
 
 ETAG_PATTERN: Final = r'^("[0-9]{1,15}"|\*)$'
@@ -87,6 +90,8 @@ class Declaration:
     """Whether a POST, PUT, PATCH or DELETE writes anything: then it may be tried by a dry run."""
     identify: Identify | None = None
     """Who asks, where that is not told by a key in the head."""
+    page: bool = False
+    """For people at a browser: no part of the REST API and of its document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +163,8 @@ class Operation:
         if declared.optional_body and not request.content_length and not request.get_data():
             return read_body({}, takes)
         check_media(request, declared.media)
+        if request.mimetype == FORM:
+            return read_body(_form(request), takes)
         if request.mimetype not in {JSON, MERGE_PATCH}:
             return None
         document = read_json(request.get_data())
@@ -382,6 +389,14 @@ def check_media(asked: Request, media: tuple[str, ...]) -> None:
             f"the body is {asked.mimetype or 'of no stated kind'}; "
             f"send Content-Type: {' or '.join(media)}"
         )
+
+
+def _form(asked: Request) -> dict[str, Json]:
+    """Return the fields of a form; none may stand twice."""
+    fields = asked.form.to_dict(flat=False)
+    if twice := [name for name, values in fields.items() if len(values) > 1]:
+        raise Invalid([Fault(f"/{name[:64]}", "stands twice") for name in twice])
+    return {name: values[0] for name, values in fields.items()}
 
 
 def check_encoding(asked: Request) -> None:
