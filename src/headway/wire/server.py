@@ -129,7 +129,7 @@ class Call:
     `on_gone` (the caller left or stalled, or the engine refused the rest of the request itself:
     then `refused` is the status of that), or the application's own `abort`. Callbacks are plain
     attributes that take the call; set what is needed in `on_head`. After its end a call ignores
-    what is written to it.
+    what is written to it, and has let go of all callbacks.
     """
 
     # No __slots__: class attributes as defaults save two dozen assignments per request.
@@ -378,6 +378,12 @@ class Call:
         """Say that the raw answer is complete, and whether the connection may be used again."""
         if self._protocol is not None:
             self._protocol.finish_call(self, keep=keep_alive and self.keep_alive)
+
+    def _release(self) -> None:
+        """Let go of what points back here, so that nothing waits for the cycle collector."""
+        self._protocol = None
+        self.on_gone = self.on_done = self.on_unwritable = self.on_writable = None
+        self._on_body = self._sink = None
 
 
 class _Enough(Exception):
@@ -772,6 +778,7 @@ class ServerProtocol(asyncio.Protocol):
             if call.on_done is not None:
                 call.on_done(call)
         finally:
+            call._release()
             if keep and not self._pumping:
                 if self._queue or self._failure:
                     # From the loop, so that a caller's pipeline cannot grow our stack.
@@ -798,6 +805,7 @@ class ServerProtocol(asyncio.Protocol):
                 call.on_gone(call)
             except Exception as error:  # noqa: BLE001
                 self._report(error)
+        call._release()
 
     def _crash(self, call: Call, error: Exception) -> None:
         self._report(error)
@@ -855,7 +863,7 @@ class ServerProtocol(asyncio.Protocol):
 
     def cut(self, call: Call) -> None:
         """End a call by closing within its answer."""
-        call._protocol = None
+        call._release()
         self.current = None
         self._cut(call)
 
