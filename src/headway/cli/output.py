@@ -1,15 +1,16 @@
 """Tables for people, JSON for programs (`-o json`)."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_PIPE_WIDTH: Final = 400
+"""A pipe has no width: one row a line, for grep and awk."""
 
 as_json = click.option(
     "-o",
@@ -36,11 +37,11 @@ def show(
         show_json(items if whole is None else whole)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, _ in columns:
-        table.add_column(title, overflow="fold")
+    for number, (title, _) in enumerate(columns):
+        table.add_column(title, overflow="fold", no_wrap=number == 0)  # a name is never broken
     for item in items:
         table.add_row(*(_text(read(item)) for _, read in columns))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _text(value: object) -> str:
