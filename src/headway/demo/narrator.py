@@ -107,13 +107,23 @@ def _picture(status: Mapping[str, Any], caller: Caller) -> Group:
         bar = "█" * round(part * _BAR)
         shares.add_row(arm["version"], Text(f"{bar:<{_BAR}}"), f"{part:.0%}")
     evidence = Table(box=None, pad_edge=False)
-    for title in ("metric", "candidate", "stable", "times as bad", "worse", "not worse"):
+    for title in (
+        "metric",
+        "candidate",
+        "stable",
+        "times as bad",
+        "proof: worse",
+        "proof: not worse",
+    ):
         evidence.add_column(title)
     for metric in status.get("evidence") or ():
         evidence.add_row(*_evidence(metric))
     total = sum(seen.answered + seen.failed for seen in caller.seen.values())
     words = f"{status['state']}: {status['because']}   ({total:,} requests so far)"
-    return Group(Text(words), shares, evidence)
+    coming = (status.get("next") or {}).get("what")
+    below = [Text(f"next: {coming}", style="dim")] if coming else []
+    judged = [evidence] if status.get("evidence") else []
+    return Group(Text(words), shares, *judged, *below)
 
 
 def _evidence(metric: Mapping[str, Any]) -> tuple[str, ...]:
