@@ -4,10 +4,9 @@ from typing import Any, Final
 
 import orjson
 
-from headway.gateway.exchange import NotAnswered, Problem
+from headway.gateway.exchange import Fields, NotAnswered, Problem
 from headway.kernel.canonical import Json
 from headway.tracking.measurement import Outcome
-from headway.wire.framing import Headers
 
 DEEPEST: Final = 64
 MOST_VALUES: Final = 100_000
@@ -18,7 +17,7 @@ def malformed(detail: str, *, param: str | None = None, code: str = "invalid_jso
     return NotAnswered(Problem(400, detail, Outcome.CALLER, code, param))
 
 
-def read_object(body: bytes, *, deepest: int = DEEPEST, most: int = MOST_VALUES) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
     """Return the object that a body holds, or raise `NotAnswered` (400).
 
     The parser refuses NaN, 1e999, lone surrogates and a byte order mark, and stops at depth 1,024.
@@ -29,7 +28,6 @@ def read_object(body: bytes, *, deepest: int = DEEPEST, most: int = MOST_VALUES)
         raise malformed(f"the body is not JSON: {_where(error)}") from None
     if type(document) is not dict:
         raise malformed("the body must be a JSON object")
-    _check_size(document, body, deepest, most)
     return document
 
 
@@ -37,27 +35,29 @@ def _where(error: orjson.JSONDecodeError) -> str:
     return f"{error.msg[:128]} (line {error.lineno}, column {error.colno})"
 
 
-def _check_size(document: dict[str, Any], body: bytes, deepest: int, most: int) -> None:
-    """Bound depth and number of values.
+def check_size(
+    document: dict[str, Any], *, deepest: int = DEEPEST, most: int = MOST_VALUES
+) -> None:
+    """Raise `NotAnswered` (400) for what is too deep or holds too many values.
 
-    Brackets and commas bound both from above, and counting bytes is much faster than a walk; only
-    a body with a great many of them (or with them in its texts) is walked.
+    Walks level by level and without recursion, so that depth can hurt nobody.
     """
-    opened = body.count(b"{") + body.count(b"[")
-    if opened <= deepest and opened + body.count(b",") < most:
-        return
-    nodes = 0
-    stack: list[tuple[Any, int]] = [(document, 1)]
-    while stack:
-        node, depth = stack.pop()
-        nodes += 1
-        if nodes > most:
-            raise malformed(f"the body holds more than {most:,} values")
-        kind = type(node)
-        if kind is dict or kind is list:
-            if depth > deepest:
-                raise malformed(f"the body is nested more than {deepest} deep")
-            stack.extend((item, depth + 1) for item in (node.values() if kind is dict else node))
+    level: list[Any] = [document]
+    depth = values = 0
+    while level:
+        depth += 1
+        if depth > deepest:
+            raise malformed(f"the body is nested more than {deepest} deep")
+        below: list[Any] = []
+        for node in level:
+            values += len(node)
+            if values > most:
+                raise malformed(f"the body holds more than {most:,} values")
+            for value in node.values() if type(node) is dict else node:
+                kind = type(value)
+                if kind is dict or kind is list:
+                    below.append(value)
+        level = below
 
 
 def text_of(document: dict[str, Any], key: str) -> str | None:
@@ -66,13 +66,13 @@ def text_of(document: dict[str, Any], key: str) -> str | None:
     return value if type(value) is str and value else None
 
 
-def header_text(headers: Headers, name: bytes) -> str | None:
+def header_text(headers: Fields, name: bytes) -> str | None:
     """Return a header's value as text; None if it is missing or empty."""
     value = headers.get(name)
     return value.decode("latin-1") if value else None
 
 
-def header_object(headers: Headers, name: bytes) -> dict[str, Json]:
+def header_object(headers: Fields, name: bytes) -> dict[str, Json]:
     """Return a header that holds a JSON object, or raise `NotAnswered` (400)."""
     value = headers.get(name)
     if not value:

@@ -11,15 +11,17 @@ Both meet here and never each other.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from headway.kernel.canonical import Json
 from headway.registry.prompt import Template
 from headway.registry.target import LocalTarget, Target
 from headway.routing.assignment import UnitHints
 from headway.tracking.measurement import Outcome
-from headway.wire.framing import Headers
 from headway.wire.upstream import Deadlines, Origin
+
+Fields: TypeAlias = Mapping[bytes, bytes]
+"""The fields of a request's head by name in lower case; of those that stand twice the first."""
 
 NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -54,14 +56,14 @@ class Ask:
 
     def __init__(
         self,
-        *,
         body: bytes,
         document: dict[str, Json] | None,
         model: str,
         ref: str | None,
-        stream: bool,
-        wants_usage: bool,
         hints: UnitHints,
+        *,
+        stream: bool = False,
+        wants_usage: bool = False,
     ) -> None:
         self.body = body
         self.document = document
@@ -179,16 +181,16 @@ class Format(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read(self, body: bytes, headers: Headers, model: str | None) -> Ask:
+    def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         """Read a request; `model` is the name that stood in the path, if one did.
 
         Raises `NotAnswered` with outcome `caller`.
         """
 
-    def attributes(self, ask: Ask, headers: Headers) -> Mapping[str, Json]:
+    def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:
         """Return what conditions of a route may ask for."""
 
-    def write(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:
+    def write(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:
         """Return the body for the upstream. Raises `NotAnswered` if a variable is missing."""
 
     def whole(self, body: bytes) -> Whole:

@@ -33,6 +33,10 @@ class FailedKeys:
         self._since = 0.0
         self._counts: dict[str, int] = {}
 
+    def __bool__(self) -> bool:
+        """Say whether there was any in this minute or the last."""
+        return bool(self._counts)
+
     def add(self, address: str, now: float) -> None:
         """Count one; `now` in monotonic seconds."""
         self._turn(now)

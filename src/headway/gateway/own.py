@@ -74,8 +74,9 @@ class Models:
         """Answer `GET /v1/models` or one of them, in the shape that the caller's client reads."""
         anthropic = call.headers.get(b"anthropic-version") is not None
         try:
-            caller = self._pipeline.identify(call, Permission.TRAFFIC_LIST)
-            environment = self._pipeline.environment_of(caller, call.headers)
+            headers = dict(reversed(call.headers))
+            caller = self._pipeline.identify(call, headers, Permission.TRAFFIC_LIST)
+            environment = self._pipeline.environment_of(caller, headers)
             if name is None:
                 listed = self._visible(caller, environment)
                 document = _page(call, listed) if anthropic else _list(listed)
@@ -158,8 +159,9 @@ class Models:
         self, call: Call, model: str, ref: str | None
     ) -> tuple[Served, Release, Prepared]:
         pipeline = self._pipeline
-        caller = pipeline.identify(call, Permission.TRAFFIC_LIST)
-        environment = pipeline.environment_of(caller, call.headers)
+        headers = dict(reversed(call.headers))
+        caller = pipeline.identify(call, headers, Permission.TRAFFIC_LIST)
+        environment = pipeline.environment_of(caller, headers)
         served = pipeline.find(caller, environment, model)
         found = pipeline.view.release(model, ref or served.route.stable.version)
         if found is None:

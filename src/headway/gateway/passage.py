@@ -13,6 +13,8 @@ event, and a connection that breaks.
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
+from types import MappingProxyType
 from typing import Final
 
 import orjson
@@ -21,7 +23,16 @@ from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
-from headway.gateway.exchange import NO_TOKENS, Ask, Format, NotAnswered, Prepared, Problem, Watch
+from headway.gateway.exchange import (
+    NO_TOKENS,
+    Ask,
+    Fields,
+    Format,
+    NotAnswered,
+    Prepared,
+    Problem,
+    Watch,
+)
 from headway.gateway.limits import retry_after
 from headway.gateway.pipeline import CONTROL, Pipeline, Way
 from headway.gateway.view import Destination
@@ -47,6 +58,7 @@ _UP: Final = frozenset(
         b"openai-organization",
         b"traceparent",
         b"tracestate",
+        b"x-request-id",
     }
 )
 """What of a caller's head goes to the upstream; everything else is ours to say."""
@@ -62,6 +74,8 @@ _CHECK_LOOKS_SECONDS: Final = 0.1
 _FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NOTHING: Final = FieldLines(b"")
+_NO_FIELDS: Final = b""
+_NO_ANSWER: Final[Fields] = MappingProxyType({})
 
 
 def is_id(value: bytes) -> bool:
@@ -72,31 +86,27 @@ def is_id(value: bytes) -> bool:
 class Passage:
     """One request on its way through."""
 
-    __slots__ = (
-        "_answer_size",
-        "_ask",
-        "_attempts",
-        "_by",
-        "_call",
-        "_caller",
-        "_destination",
-        "_fallen_back",
-        "_first_ms",
-        "_flight",
-        "_format",
-        "_headers",
-        "_model",
-        "_over",
-        "_over_at",
-        "_parts",
-        "_pipeline",
-        "_request",
-        "_sending",
-        "_stamp",
-        "_status",
-        "_watch",
-        "_way",
-    )
+    # No __slots__: class attributes as defaults save two dozen assignments per request.
+    _caller: Caller = CONTROL
+    _ask: Ask | None = None
+    _way: Way | None = None
+    _destination: Destination | None = None
+    _flight: Flight | None = None
+    _stamp = ""
+    _request: tuple[bytes, bytes] = (b"", b"")
+    """Head and body for the upstream, kept until they are surely not sent again."""
+    _by = 0.0
+    """Monotonic seconds at which the caller stops waiting; 0.0: no sooner than the version."""
+    _sending: Sending | None = None
+    _attempts = 0
+    _fallen_back = False
+    _status = 0
+    _headers: Fields = _NO_ANSWER
+    _answer_size = 0
+    _watch: Watch | None = None
+    _first_ms: float | None = None
+    _over = False
+    _over_at = 0.0
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
         """`model` is the name that stood in the path, if one did."""
@@ -104,37 +114,18 @@ class Passage:
         self._call = call
         self._format = format_
         self._model = model
-        self._caller: Caller = CONTROL
-        self._ask: Ask | None = None
-        self._way: Way | None = None
-        self._destination: Destination | None = None
-        self._flight: Flight | None = None
-        self._stamp = ""
-        self._request: tuple[bytes, bytes] = (b"", b"")
-        """Head and body for the upstream, kept until they are surely not sent again."""
-        self._by = 0.0
-        """Monotonic seconds at which the caller stops waiting; 0.0: it did not say."""
-        self._sending: Sending | None = None
-        self._attempts = 0
-        self._fallen_back = False
-        self._status = 0
-        self._headers: Headers | None = None
+        self._fields_up: Fields = dict(reversed(call.headers))
         self._parts: list[bytes] = []
-        self._answer_size = 0
-        self._watch: Watch | None = None
-        self._first_ms: float | None = None
-        self._over = False
-        self._over_at = 0.0
 
     def take(self) -> None:
         """Look at the head: who asks. What they may call is decided when the body is there."""
         call = self._call
         try:
-            self._caller = self._pipeline.identify(call, Permission.TRAFFIC_CALL)
+            self._caller = self._pipeline.identify(call, self._fields_up, Permission.TRAFFIC_CALL)
         except NotAnswered as refused:
             self._respond(refused.problem)
             return
-        if call.headers.get(b"content-encoding") not in _PLAIN:
+        if self._fields_up.get(b"content-encoding", b"identity") != b"identity":
             self._respond(_PACKED)
             return
         call.on_gone = self._gone
@@ -190,13 +181,14 @@ class Passage:
     # The way there
 
     def _start(self, body: bytes) -> None:
-        pipeline, call = self._pipeline, self._call
-        headers = call.headers
+        pipeline = self._pipeline
+        headers = self._fields_up
         ask = self._ask = self._format.read(body, headers, self._model)
         way = self._way = pipeline.way(self._caller, ask, self._format, headers)
-        patience = _patience(headers)
-        if patience is not None:
-            self._by = call.last_byte_at + patience
+        if b"x-stainless-read-timeout" in headers:
+            patience = _patience(headers[b"x-stainless-read-timeout"])
+            if patience < way.destination.prepared.deadlines.total:
+                self._by = self._call.last_byte_at + patience
         at = pipeline.clock()
         self._begin(way, at)
         if self._caller is not CONTROL:
@@ -225,12 +217,10 @@ class Passage:
         head = prepared.heads.get(self._format.name)
         if head is None:
             raise NotAnswered(_wrong_path(destination))
-        headers = self._call.headers
+        headers = self._fields_up
         body = self._format.write(self._asked, prepared.settings, headers)
-        self._request = (
-            b"%b%bcontent-length: %d\r\n\r\n" % (head, _upward(headers), len(body)),
-            body,
-        )
+        fields = _NO_FIELDS if _UP.isdisjoint(headers) else _upward(headers)
+        self._request = (b"%b%bcontent-length: %d\r\n\r\n" % (head, fields, len(body)), body)
         self._send(prepared)
         if self._flight is not None:
             self._pipeline.accumulator.sent(self._flight)
@@ -246,14 +236,12 @@ class Passage:
     def _deadlines(self, prepared: Prepared) -> Deadlines:
         """Return the version's time-outs, cut to what is left of the caller's patience."""
         deadlines = prepared.deadlines
-        now = self._pipeline.monotonic()
-        left = deadlines.total
-        if self._attempts:
-            left -= now - self._call.last_byte_at
-        if self._by and self._by - now < left:
-            left = self._by - now
-        if left >= deadlines.total:
+        if not self._by and not self._attempts:
             return deadlines
+        now = self._pipeline.monotonic()
+        left = deadlines.total - (now - self._call.last_byte_at)
+        if self._by:
+            left = min(left, self._by - now)
         return replace(deadlines, total=max(left, 0.001))
 
     @property
@@ -267,13 +255,13 @@ class Passage:
     def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
         """Take the head of the answer (`Receiver`)."""
         self._status = status
-        self._headers = headers
-        coding = headers.get(b"content-encoding")
+        fields = self._headers = dict(reversed(headers))
+        coding = fields.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity":
             self._cancel()
             self._fail(_unreadable("is compressed, which was not asked for"))
         elif status == 200 and self._asked.stream:
-            kind = headers.get(b"content-type") or b""
+            kind = fields.get(b"content-type") or b""
             if kind[: len(_STREAM)].lower() == _STREAM:
                 self._watch = self._format.watch(self._asked)
 
@@ -386,7 +374,7 @@ class Passage:
 
     def _refused(self, status: int, body: bytes) -> None:
         """Pass on an answer that says no, as far as callers may see it."""
-        headers = self._headers or Headers()
+        headers = self._headers
         prepared = self._destination.prepared if self._destination is not None else None
         local = prepared is not None and prepared.local
         if truth.may_be_tried_again(status) and self._again(headers.get(b"retry-after")):
@@ -538,7 +526,7 @@ class Passage:
     # Fields
 
     def _type(self) -> bytes:
-        kind = self._headers.get(b"content-type") if self._headers is not None else None
+        kind = self._headers.get(b"content-type")
         if kind is not None and kind.lower().startswith(_BINARY):
             return b"content-type: application/octet-stream\r\n"
         return JSON_TYPE
@@ -555,26 +543,26 @@ class Passage:
             % (
                 lines,
                 where,
-                self._downward() if self._headers is not None else b"",
+                _downward(self._headers) if self._headers else b"",
                 stamp,
                 stamp,
                 b"x-should-retry: false\r\n" if spent else b"",
             )
         )
 
-    def _downward(self) -> bytes:
-        """Return what of the upstream's head callers may see."""
-        lines = []
-        for name, value in self._headers or ():
-            if name in _THEIR_ID:
-                if is_id(value):
-                    lines.append(b"headway-upstream-request-id: %b\r\n" % value)
-            elif name.startswith(_DOWN):
-                lines.append(b"%b: %b\r\n" % (name, value))
-        return b"".join(lines)
+
+def _downward(headers: Fields) -> bytes:
+    """Return what of the upstream's head callers may see."""
+    lines = []
+    for name, value in headers.items():
+        if name in _THEIR_ID:
+            if is_id(value):
+                lines.append(b"headway-upstream-request-id: %b\r\n" % value)
+        elif name.startswith(_DOWN):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)
 
 
-_PLAIN: Final = frozenset({None, b"identity"})
 _PACKED: Final = Problem(
     415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
 )
@@ -586,24 +574,21 @@ _WORDS: Final = {
 }
 
 
-def _upward(headers: Headers) -> bytes:
-    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers if name in _UP]
+def _upward(headers: Fields) -> bytes:
+    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name in _UP]
     own = headers.get(b"x-request-id")
-    if own is not None and is_id(own):
-        lines.append(b"x-request-id: %b\r\n" % own)
+    if own is not None and not is_id(own):
+        lines.remove(b"x-request-id: %b\r\n" % own)
     return b"".join(lines)
 
 
-def _patience(headers: Headers) -> float | None:
-    """Return how many seconds the caller waits, if its client says so."""
-    value = headers.get(b"x-stainless-read-timeout")
-    if value is None:
-        return None
+def _patience(value: bytes) -> float:
+    """Return how many seconds the caller waits, as its client says."""
     try:
         seconds = float(value)
     except ValueError:
-        return None
-    return seconds if 0 < seconds < 86_400 else None
+        return inf
+    return seconds if seconds > 0 else inf
 
 
 def _code(status: int, body: bytes) -> str | None:

@@ -11,14 +11,12 @@ from typing import Any, Final
 import orjson
 
 from headway.gateway.body import header_object, header_text, malformed, read_object
-from headway.gateway.exchange import Ask, Problem, Settings, Watch, Whole, split_pin
+from headway.gateway.exchange import Ask, Fields, Problem, Settings, Watch, Whole, split_pin
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
-from headway.wire.framing import Headers
 
 NAME: Final = "open_inference"
 _READ_BELOW: Final = 256 * 1024
-_MOST_VALUES: Final = 4_000_000
 BINARY: Final = b"inference-header-content-length"
 """How many bytes of JSON stand before raw tensors (the binary extension)."""
 
@@ -28,36 +26,29 @@ class OpenInference:
 
     name = NAME
 
-    def read(self, body: bytes, headers: Headers, model: str | None) -> Ask:
+    def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         text = _json_part(body, headers)
         document: dict[str, Any] | None = None
         if len(text) < _READ_BELOW or b'"sequence_id"' in text:
-            document = read_object(text, most=_MOST_VALUES)
+            document = read_object(text)
         elif text[:1] not in b"{ \t\r\n":
             raise malformed("the body must be a JSON object")
         name, ref = split_pin(model or "")
         parameters = document.get("parameters") if document else None
-        return Ask(
-            body=body,
-            document=document,
-            model=name,
-            ref=ref,
-            stream=False,
-            wants_usage=False,
-            hints=UnitHints(
-                header_text(headers, b"headway-conversation"),
-                sequence_id=_sequence(parameters),
-                user_header=header_text(headers, b"headway-user"),
-                tenant_header=header_text(headers, b"headway-tenant"),
-            ),
+        hints = UnitHints(
+            header_text(headers, b"headway-conversation"),
+            sequence_id=_sequence(parameters),
+            user_header=header_text(headers, b"headway-user"),
+            tenant_header=header_text(headers, b"headway-tenant"),
         )
+        return Ask(body, document, name, ref, hints)
 
-    def attributes(self, ask: Ask, headers: Headers) -> Mapping[str, Json]:
+    def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:
         parameters = (ask.document or {}).get("parameters")
         found = dict(parameters) if isinstance(parameters, Mapping) else {}
         return found | header_object(headers, b"headway-attributes")
 
-    def write(self, ask: Ask, settings: Settings, headers: Headers) -> bytes:  # noqa: ARG002 - a port
+    def write(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:  # noqa: ARG002 - a port
         return ask.body
 
     def whole(self, body: bytes) -> Whole:
@@ -85,7 +76,7 @@ class OpenInference:
         return type(document) is dict and isinstance(document.get("error"), str)
 
 
-def _json_part(body: bytes, headers: Headers) -> bytes:
+def _json_part(body: bytes, headers: Fields) -> bytes:
     length = headers.get(BINARY)
     if length is None:
         return body
