@@ -280,6 +280,20 @@ def test_start_without_the_database_serves_the_kept_routes(store: Store, tmp_pat
     assert later.reporter.number == 5 + 1_000 + 2 + 1
 
 
+def test_each_start_without_the_database_has_a_number_of_its_own(
+    store: Store, tmp_path: Path
+) -> None:
+    file = ViewFile(tmp_path / "view.json")
+    Process(store, file).reporter.start()
+    store.fails = {"begin"}
+    numbers = []
+    for sister in (1, 2, 1, 2):
+        process = Process(store, file, starts=sister)
+        process.reporter.start()
+        numbers.append(process.reporter.number)
+    assert numbers == sorted(set(numbers))
+
+
 def test_start_without_anything_serves_nothing_and_waits(store: Store, tmp_path: Path) -> None:
     store.fails = {"begin"}
     process = Process(store, ViewFile(tmp_path / "view.json"))

@@ -54,7 +54,7 @@ class Reporter:
     log: Log
     file: ViewFile | None = None
     starts: int = 0
-    """How often the supervisor has started this gateway, itself included."""
+    """Tells this gateway from its sisters, when all of them start without the database."""
     new_boot: Callable[[], str] | None = None
     """Makes the id of another start, for when the store has forgotten this one."""
     number: int = 0
@@ -84,6 +84,9 @@ class Reporter:
             self._attempt("read the routes", self._poll)
         if not self._registered:
             self.number = known + AWAY + self.starts
+            if kept is not None:
+                # So that the next start while the database is gone takes a higher one.
+                self._keep(kept[0])
         if self._generation < 0 and kept is not None:
             try:
                 view = self.compiler.compile(kept[0])
@@ -162,13 +165,17 @@ class Reporter:
             self.log("a part of the routes cannot be used", {"problem": problem})
         self.deliver(view)
         self._generation = view.generation
-        if self.file is not None:
-            kept = self.file.load()
-            try:
-                # Gateways of one machine share the file; the highest number must survive.
-                self.file.save(document, number=max(self.number, kept[1] if kept else 0))
-            except OSError as error:
-                self.log("the routes cannot be kept in a file", {"error": repr(error)})
+        self._keep(document)
+
+    def _keep(self, document: Mapping[str, Any]) -> None:
+        if self.file is None:
+            return
+        kept = self.file.load()
+        try:
+            # Gateways of one machine share the file; the highest number must survive.
+            self.file.save(document, number=max(self.number, kept[1] if kept else 0))
+        except OSError as error:
+            self.log("the routes cannot be kept in a file", {"error": repr(error)})
 
     def flush(self) -> None:
         """Hand over what was seen since the last time."""
