@@ -7,7 +7,7 @@ from tests.deployments.world import ADA, MODEL, PRODUCTION, World
 
 from headway.deployments.checks.smoke import example_of, request_of
 from headway.deployments.deployment import Progress, Shares, Undo
-from headway.deployments.facts import Facts, Past, age, fix
+from headway.deployments.facts import Facts, Past, age, fix, past_of
 from headway.deployments.forecast import duration_words
 from headway.deployments.plan import Plan, read_plan
 from headway.deployments.strategies.canary import canary
@@ -45,6 +45,46 @@ def fixed(past: Past, *, longest: int = 600 * SECOND, **judge: Any) -> Facts:  #
 def test_age_is_when_nearly_all_had_ended(values: list[int], expected: int) -> None:
     assert age(values, most=600_000) == expected
     assert abs(age(Sketch.of(values), most=600_000) - expected) <= 0.021 * expected
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        ([], 2_000),
+        ([9_000], 18_000),  # few: twice the greatest
+        ([10] * 98 + [9_000], 18_000),
+        ([10] * 99 + [400_000], 2_000),  # 99 % of 100 had come
+        ([10] * 98 + [300_000, 400_000], 300_000),
+        ([400_000], 600_000),  # at most L
+    ],
+)
+def test_age_covers_bad_requests_however_rare_they_are(bad: list[int], expected: int) -> None:
+    # Of a million requests nearly all are quick: by themselves they would say 2 s.
+    past = Past(latency=Sketch({**Sketch.of([10.0]).counts, 0: 1_000_000}), bad=Sketch.of(bad))
+    assert fixed(past).ages["errors"].m == pytest.approx(expected, rel=0.021)
+
+
+def test_past_tells_the_stable_versions_bad_requests_apart(world: World) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        world.measure(version, ok=1, provider=1, latency=(5.0, 900.0), bad=(900.0,))
+    with world.begin() as work:
+        rows = work.measurements.read(
+            model=MODEL, environment=PRODUCTION, since=0, until=world.now + DAY
+        )
+    past = past_of(rows, version="1.0.0", now=world.now + MINUTE)
+    assert past.bad == Sketch.of([900.0])
+    assert (past.latency.n, past.requests, past.errors) == (2, 2, 1)
+
+
+def test_line_that_no_answer_could_cross_in_time_is_left_out() -> None:
+    # p95 and p99 lie at 1.9 s, times the margin of 1.2 beyond the longest request, 2 s.
+    latency = Sketch.of([100.0] * 1_800 + [1_900.0] * 200)
+    facts = fixed(Past(latency=latency), longest=2 * SECOND)
+    assert set(facts.thresholds_ms) == {"p50", "p90"}
+    assert set(fixed(Past(latency=latency)).thresholds_ms) == {"p50", "p90", "p95", "p99"}
+    (judged,) = (judged for judged in facts.metrics if judged.metric == "latency")
+    assert judged.quantiles == ("p50", "p90")
+    assert {quantile for quantile, _ in judged.lines} == {"p50", "p90"}
 
 
 def test_scores_have_ages_of_their_own_from_how_late_they_came() -> None:

@@ -222,7 +222,13 @@ class World:
             work.commit()
 
     def measure(
-        self, version: str, *, ok: int, provider: int = 0, latency: tuple[float, ...] = ()
+        self,
+        version: str,
+        *,
+        ok: int,
+        provider: int = 0,
+        latency: tuple[float, ...] = (),
+        bad: tuple[float, ...] = (),
     ) -> None:
         """Let a version answer that often in this minute."""
         with self.begin() as work:
@@ -235,6 +241,7 @@ class World:
                     minute=self.now - self.now % MINUTE,
                     outcomes={"ok": ok, "provider": provider},
                     latency=Sketch.of(latency),
+                    bad=Sketch.of(bad),
                     first=Sketch(),
                     tokens={},
                     served_by={},

@@ -140,6 +140,7 @@ def measurement(**more: Any) -> Measurement:
         "minute": NOON - NOON % MINUTE,
         "outcomes": {"ok": 2},
         "latency": Sketch.of([10, 20]),
+        "bad": Sketch.of([20]),
         "first": Sketch(),
         "tokens": {"input": 5},
         "served_by": {"m": 2},
@@ -161,7 +162,8 @@ def evidence(**more: Any) -> Count:
 
 
 def first(unit: int, *, bit: int = 2, **more: Any) -> FirstEvent:
-    return FirstEvent(unit, bit, evidence(**more))
+    count = evidence(**more)
+    return FirstEvent(unit, bit, count.due, (count,))
 
 
 def batch(seq: int = 1, *, boot: str = "b1", **more: Any) -> Batch:

@@ -28,7 +28,7 @@ from headway.persistence import tables
 from headway.persistence import work as sql
 from headway.persistence.engine import Database, Transaction
 from headway.testing import memory
-from headway.tracking.measurement import Batch, Measurement, Score, Veto
+from headway.tracking.measurement import Batch, FirstEvent, Measurement, Score, Veto
 from headway.tracking.sketch import Sketch
 
 MINUTE_OF_NOON = NOON - NOON % MINUTE
@@ -107,6 +107,17 @@ def test_a_flush_adds_everything_and_acknowledges_the_generation(begin: Begin) -
     )
 
 
+def test_an_event_of_a_unit_adds_all_that_hangs_on_it_or_nothing(begin: Begin) -> None:
+    start(begin)
+    start(begin, "b2")
+    slow = evidence(metric="latency.p50"), evidence(metric="latency.p95")
+    nothing = FirstEvent(1, 4, 5_000, ())
+    events = (nothing, FirstEvent(1, 4, 5_000, slow), FirstEvent(2, 4, 5_000, slow))
+    flush(begin, batch(firsts={"dep_1": events}))
+    flush(begin, batch(boot="b2", firsts={"dep_1": events}))
+    assert ask(begin, lambda work: work.evidence.of("dep_1")) == list(slow)
+
+
 def test_the_same_flush_twice_changes_nothing(begin: Begin) -> None:
     do(begin, lambda work: work.keys.add(key()))
     start(begin)
@@ -151,6 +162,7 @@ def test_measurements_add_up_over_gateways_flushes_and_merges(begin: Begin) -> N
         measurement(
             outcomes={"ok": 3, "provider": 1},
             latency=Sketch.of([10, 20, 10, 5_000]),
+            bad=Sketch.of([20, 20]),
             first=Sketch.of([3]),
             tokens={"input": 6, "output": 2},
             served_by={"m": 3, "n": 1},

@@ -38,6 +38,8 @@ class Past:
     """What the stable version did in its last 24 hours."""
 
     latency: Sketch = field(default_factory=Sketch)
+    bad: Sketch = field(default_factory=Sketch)
+    """The part of `latency` that were errors."""
     requests: int = 0
     errors: int = 0
     per_second: float = 0.0
@@ -48,14 +50,12 @@ class Past:
     """By name of a score: how long after the request it came, ms."""
 
 
-def past_of(
-    measurements: Iterable[Measurement], *, version: str, now: int
-) -> tuple[Sketch, int, int, float]:
-    """Return (latency, requests, errors) of a version and the route's requests per second.
+def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> Past:
+    """Return what a version did, and the route's requests per second; nothing of scores.
 
     Only answers that say something of a version count: what was refused by us does not.
     """
-    latency = Sketch()
+    latency, bad = Sketch(), Sketch()
     requests = errors = everybody = 0
     first = now
     for one in measurements:
@@ -68,10 +68,17 @@ def past_of(
         first = min(first, one.minute)
         if one.version == version:
             latency.merge(one.latency)
+            bad.merge(one.bad)
             requests += sum(counted.values())
             errors += sum(n for outcome, n in counted.items() if outcome in ERRORS)
     seconds = max(now - first, MINUTE) / SECOND
-    return latency, requests, errors, everybody / seconds
+    return Past(
+        latency=latency,
+        bad=bad,
+        requests=requests,
+        errors=errors,
+        per_second=everybody / seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +153,8 @@ def fix(
     """
     judging = plan.judging
     past = past or Past()
-    found = thresholds_of(past.latency, judging) if stable else {}
-    m = age(past.latency, most=longest)
+    found = thresholds_of(past.latency, judging, longest=longest) if stable else {}
+    m = max(age(past.latency, most=longest), age_of_bad(past.bad, most=longest))
     if found:  # what has not ended when it is slow is slow: later than that nobody need wait
         slowest = max(found.values()) * (1 + judging.worse["latency"])
         m = min(longest, max(m, ceil(slowest)))
@@ -172,13 +179,13 @@ def fix(
     )
 
 
-def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999) -> int:
+def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999, few: int = _FEW) -> int:
     """Return M: by this age (ms) that part of what there was had come; at least 2 s.
 
-    From 20 to 99 values: twice the greatest. Fewer: `most`, since nothing is known.
+    From `few` to 99 values: twice the greatest. Fewer: `most`, since nothing is known.
     """
     n = values.n if isinstance(values, Sketch) else len(values)
-    if n < _FEW:
+    if n < few:
         return most
     place = n - 1 if n < _ENOUGH else max(ceil(part * n) - 1, 0)
     reached = (
@@ -188,11 +195,30 @@ def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999) -> in
     return min(most, max(LEAST_AGE, ceil(wanted)))
 
 
-def thresholds_of(latency: Sketch, judging: Judging) -> dict[str, float]:
-    """Return `p50` .. `p99` of the stable version, ms, as far as they can be known."""
+def age_of_bad(bad: Sketch, *, most: int) -> int:
+    """Return the age (ms) that M must cover for the sake of the bad requests; at least 2 s.
+
+    Failures may be so rare that 99.9 % of all requests say nothing of how late they come. From 100
+    of them: the age by which 99 % had come. Fewer: twice the greatest. None: the least.
+    """
+    if not bad.n:
+        return LEAST_AGE
+    return age(bad, most=most, part=0.99, few=1)
+
+
+def thresholds_of(latency: Sketch, judging: Judging, *, longest: int) -> dict[str, float]:
+    """Return `p50` .. `p99` of the stable version, ms, as far as they can be known.
+
+    Left out is what could not be seen by the longest age (L, ms): requests end there, so that a
+    candidate would never cross its line, a margin further than the stable version's.
+    """
     if "latency" not in judging.worse:
         return {}
-    return {found.quantile: round(found.stable, 3) for found in thresholds(latency)}
+    return {
+        found.quantile: round(found.stable, 3)
+        for found in thresholds(latency, margin=judging.worse["latency"])
+        if found.candidate <= longest
+    }
 
 
 def judged_metrics(

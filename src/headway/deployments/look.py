@@ -183,17 +183,14 @@ def past_of_stable(work: Work, plan: Plan, version: str, now: int) -> Past:
     rows = work.measurements.read(
         model=model, environment=environment, since=since, until=now + MINUTE
     )
-    latency, requests, errors, per_second = past_of(rows, version=version, now=now)
+    past = past_of(rows, version=version, now=now)
     means = [
         mean
         for mean in work.scores.means(model=model, environment=environment, since=since)
         if mean.version == version
     ]
-    return Past(
-        latency=latency,
-        requests=requests,
-        errors=errors,
-        per_second=per_second,
+    return replace(
+        past,
         badness={mean.name: round(1 - mean.mean, 9) for mean in means},
         delays={
             mean.name: work.scores.delays(
@@ -335,6 +332,7 @@ def _more_thresholds(
         since=now - WINDOW,
         until=now + MINUTE,
     )
-    latency, *_ = past_of(rows, version=str(facts.stable), now=now)
-    known = thresholds_of(latency, deployment.plan.judging)
+    past = past_of(rows, version=str(facts.stable), now=now)
+    longest = facts.ages["errors"].l
+    known = thresholds_of(past.latency, deployment.plan.judging, longest=longest)
     return {quantile: at for quantile, at in known.items() if quantile not in facts.thresholds_ms}

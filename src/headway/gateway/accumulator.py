@@ -13,14 +13,17 @@ A request is evidence when it is old enough, not when its outcome arrives (see `
   fault, is neither good nor bad;
 - an answer is slow when it passed the stable version's threshold, the candidate's divided by
   1 + margin. That is known of both arms at the age of the threshold times 1 + margin;
-- of a sticky unit the first measured request and its first error count. This gateway sends what is
-  new to it, and the store decides which was first.
+- of a sticky unit count: the first measured request (and whether it was bad), its first error, and
+  how slow the first was of which that is known. The latter is said at once, when it ended or has
+  passed the last threshold, and counts at that one age. This gateway sends what is new to it, and
+  the store decides which was first.
 """
 
 import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from headway.gateway.backlog import Backlog
@@ -51,8 +54,22 @@ OTHERS: Final = "other"
 _MOST_LANES: Final = 2_000
 _MEASURED: Final = mask_bit("measured")
 _ERRORS: Final = mask_bit("errors")
+_LATENCY: Final = mask_bit("latency")
 _ANSWERED: Final = frozenset({Outcome.OK, *ERRORS})
 """What the version is answerable for."""
+
+
+class Passing(IntEnum):
+    """What it means to be older than a line; of lines at one age the lower is passed first."""
+
+    SLOW = 0
+    """Slower than a threshold: evidence."""
+    KNOWN = 1
+    """How slow it is will not change any more: the last threshold lies behind."""
+    LIMIT = 2
+    """Slower than a limit of this gateway's own watch."""
+    END = 3
+    """L itself."""
 
 
 class Line(NamedTuple):
@@ -60,12 +77,11 @@ class Line(NamedTuple):
 
     after: float
     """Milliseconds; passed when the request is older."""
-    metric: str
-    """What is counted; empty for L itself."""
-    known: float
+    passing: Passing
+    metric: str = ""
+    """What is counted."""
+    known: float = 0.0
     """Evidence: the age at which it counts."""
-    bit: int
-    """Evidence: the unit's bit. 0: a limit of this gateway's own watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +145,7 @@ class Lane:
 
     __slots__ = (
         "_end", "_open", "_start", "ages", "arm", "deployment", "environment", "epoch", "guarded",
-        "lines", "minute_sums", "model", "role", "version", "watched",
+        "known", "lines", "minute_sums", "model", "role", "version", "watched",
     )  # fmt: skip
 
     def __init__(self, route: Route, arm: Arm, watched: _Watched | None) -> None:
@@ -144,11 +160,14 @@ class Lane:
         self.deployment = ""
         self.ages = Ages(0, 0)
         self.lines: tuple[Line, ...] = ()
+        self.known = 0.0
+        """The age at which it is known how slow a request is, ms. 0: there are no thresholds."""
         self.guarded = False
         if watched is not None and route.epoch is not None:
             self.deployment = route.epoch.deployment
             self.ages = route.epoch.ages["errors"]
             self.lines = lines_of(route.epoch, route.guards, arm.role)
+            self.known = max((line.known for line in self.lines), default=0.0)
             self.guarded = bool(route.guards)
         self._open: _Open | None = None
         self._start = self._end = 0.0
@@ -191,11 +210,12 @@ class Flight:
 class _Sums:
     """Figures of one lane in one minute."""
 
-    __slots__ = ("first", "latency", "outcomes", "served_by", "tokens")
+    __slots__ = ("bad", "first", "latency", "outcomes", "served_by", "tokens")
 
     def __init__(self) -> None:
         self.outcomes: dict[str, int] = {}
         self.latency = Sketch()
+        self.bad = Sketch()
         self.first = Sketch()
         self.tokens: dict[str, int] = {}
         self.served_by: dict[str, int] = {}
@@ -294,6 +314,8 @@ class Accumulator:
             outcomes = sums.outcomes
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
             sums.latency.add(latency_ms)
+            if outcome in ERRORS:
+                sums.bad.add(latency_ms)
             if first_ms is not None:
                 sums.first.add(first_ms)
             if tokens:
@@ -414,7 +436,10 @@ class Accumulator:
             return
         self._pass_lines(open_, flight, latency)
         if outcome is Outcome.GONE:
+            if any(line.passing is Passing.SLOW for line in lane.lines[: flight.passed]):
+                self._slowness(open_, flight)
             return
+        self._slowness(open_, flight)
         bad = outcome in ERRORS
         if bad:
             self.sent(flight)  # a version that cannot even be called has failed all the same
@@ -431,23 +456,44 @@ class Accumulator:
         """Count every line that the request has passed by this age."""
         lane = flight.lane
         lines = lane.lines
-        watched = lane.watched
         single = flight.flags & SINGLE
-        first = bool(single) or (watched is not None and not watched.known.of(flight.unit))
         while flight.passed < len(lines) and age > lines[flight.passed].after:
             line = lines[flight.passed]
             flight.passed += 1
-            if not line.metric:
-                self._never_ended(open_, flight)
-            elif not line.bit:
-                if flight.guarded:
-                    _bad(lane, flight, line.metric)
-            elif first:
-                due = due_at(flight.at, line.known)
-                if single:
-                    _count(open_, (lane, line.metric, 1, due, False))
-                else:
-                    _first(open_, lane, flight.unit, line.bit, line.metric, 1, due, late=False)
+            match line.passing:
+                case Passing.SLOW:
+                    if single:
+                        due = due_at(flight.at, line.known)
+                        _count(open_, (lane, line.metric, 1, due, False))
+                case Passing.KNOWN:
+                    self._slowness(open_, flight)
+                case Passing.LIMIT:
+                    if flight.guarded:
+                        _bad(lane, flight, line.metric)
+                case Passing.END:
+                    self._never_ended(open_, flight)
+
+    def _slowness(self, open_: _Open, flight: Flight) -> None:
+        """Say how slow a sticky unit's request was, if the unit had none of which that is known.
+
+        All lines together, and also if it passed none: else a second request, met by another
+        gateway, would add the lines that the first did not pass.
+        """
+        lane = flight.lane
+        if flight.flags & SINGLE or lane.watched is None or not lane.known:
+            return
+        known = lane.watched.known
+        mask = known.of(flight.unit)
+        if mask & _LATENCY:
+            return
+        known.add(flight.unit, mask | _LATENCY)
+        due = due_at(flight.at, lane.known)
+        slow = [
+            (line.metric, 1)
+            for line in lane.lines[: flight.passed]
+            if line.passing is Passing.SLOW
+        ]
+        _first(open_, flight, _LATENCY, slow, due, late=False)
 
     def _never_ended(self, open_: _Open, flight: Flight) -> None:
         """Count a request that has not ended by L: bad in both arms, however it ends later."""
@@ -461,16 +507,18 @@ class Accumulator:
             _count(open_, (lane, "measured", 0, due, late))
             if bad:
                 _count(open_, (lane, "errors", 1, due, late))
+                _count(open_, (lane, "errors.first", 1, due, late))
             return
         if lane.watched is None:
             return
         known = lane.watched.known
         mask = known.of(flight.unit)
         if not mask & _MEASURED:
-            _first(open_, lane, flight.unit, _MEASURED, "measured", 0, due, late=late)
+            counts = [("measured", 0), ("errors.first", 1)] if bad else [("measured", 0)]
+            _first(open_, flight, _MEASURED, counts, due, late=late)
             mask |= _MEASURED
         if bad and not mask & _ERRORS:
-            _first(open_, lane, flight.unit, _ERRORS, "errors", 1, due, late=late)
+            _first(open_, flight, _ERRORS, [("errors", 1)], due, late=late)
             mask |= _ERRORS
         known.add(flight.unit, mask)
 
@@ -485,22 +533,19 @@ def limit_of(guard: Guard) -> str:
 def lines_of(epoch: Epoch, guards: Iterable[Guard], role: Role) -> tuple[Line, ...]:
     """Return the ages that mean something for requests on an arm of that role, rising.
 
-    `Epoch.thresholds_ms` are by quantile, `p95`; `p95@2x` is a further line, twice as far, for
-    the candidate alone.
+    `Epoch.thresholds_ms` are by quantile, `p95`. Each is known before L: whoever fixes them leaves
+    out the others, so that a line that nobody can pass in time is never taken for one not passed.
     """
-    ages = epoch.ages["errors"]
     margin = 1 + epoch.margin.get("latency", 0.0)
-    lines = {Line(ages.l, "", ages.l, 0)}
-    for name, threshold in epoch.thresholds_ms.items():
-        _, _, factor = name.partition("@")
-        if factor and role is not Role.CANDIDATE:
-            continue
-        known = threshold * (float(factor.removesuffix("x")) if factor else margin)
+    lines = {Line(epoch.ages["errors"].l, Passing.END)}
+    for quantile, threshold in epoch.thresholds_ms.items():
+        known = threshold * margin
         after = known if role is Role.CANDIDATE else threshold
-        if known <= ages.l:
-            lines.add(Line(after, f"latency.{name}", known, mask_bit(f"latency.{name}")))
+        lines.add(Line(after, Passing.SLOW, f"latency.{quantile}", known))
+    if last := max((line.known for line in lines), default=0.0):
+        lines.add(Line(last, Passing.KNOWN))
     lines.update(
-        Line(guard.slower_than_ms, limit_of(guard), 0, 0)
+        Line(guard.slower_than_ms, Passing.LIMIT, limit_of(guard))
         for guard in guards
         if guard.slower_than_ms is not None
     )
@@ -513,17 +558,20 @@ def _count(open_: _Open, key: tuple[Lane, str, int, int, bool]) -> None:
 
 def _first(
     open_: _Open,
-    lane: Lane,
-    unit: int,
+    flight: Flight,
     bit: int,
-    metric: str,
-    bin_: int,
+    counted: Iterable[tuple[str, int]],
     due: int,
     *,
     late: bool,
 ) -> None:
-    count = Count(lane.epoch, lane.role, metric, bin_, due, late, 1)
-    open_.firsts.setdefault(lane.deployment, []).append(FirstEvent(unit, bit, count))
+    """Send an event of a unit, with the (metric, bin) that count if it is the first."""
+    lane = flight.lane
+    counts = tuple(
+        Count(lane.epoch, lane.role, metric, bin_, due, late, 1) for metric, bin_ in counted
+    )
+    event = FirstEvent(flight.unit, bit, due, counts)
+    open_.firsts.setdefault(lane.deployment, []).append(event)
 
 
 def _sent(watched: _Watched, lane: Lane) -> _Sent:
@@ -561,6 +609,7 @@ def _measurements(taken: _Open) -> list[Measurement]:
             minute=minute,
             outcomes={str(outcome): n for outcome, n in sums.outcomes.items()},
             latency=sums.latency,
+            bad=sums.bad,
             first=sums.first,
             tokens=sums.tokens,
             served_by=sums.served_by,

@@ -68,8 +68,8 @@ class Backlog:
             for place in [place for place in self._counts if place[-2] < edge]:
                 self._dropped += self._counts.pop(place)
         if len(self._firsts) > most_rows:
-            edge = _edge([event.count.due for _, event in self._firsts], most_rows)
-            kept = [(of, event) for of, event in self._firsts if event.count.due >= edge]
+            edge = _edge([event.due for _, event in self._firsts], most_rows)
+            kept = [(of, event) for of, event in self._firsts if event.due >= edge]
             self._dropped += len(self._firsts) - len(kept)
             self._firsts = kept
         return self._dropped > before
@@ -97,14 +97,16 @@ class Backlog:
 
 def merged(one: Measurement, other: Measurement) -> Measurement:
     """Return the sums of two; neither is changed."""
-    latency, first = Sketch(), Sketch()
+    latency, bad, first = Sketch(), Sketch(), Sketch()
     for measured in (one, other):
         latency.merge(measured.latency)
+        bad.merge(measured.bad)
         first.merge(measured.first)
     return replace(
         one,
         outcomes=_sums(one.outcomes, other.outcomes),
         latency=latency,
+        bad=bad,
         first=first,
         tokens=_sums(one.tokens, other.tokens),
         served_by=_sums(one.served_by, other.served_by),

@@ -10,9 +10,9 @@ What is stored (all of units, each counted once in a deployment):
 | metric | bin | one is |
 |---|---|---|
 | `errors` (or any yes/no metric) | 1 | the first bad event of a unit |
-| `errors.first` (optional) | 1 | a unit whose first measured request had the bad event |
+| `errors.first` | 1 | a unit whose first measured request had the bad event |
 | `measured` | 0 | the first measured request of a unit |
-| `latency.p50` .. `latency.p99` | 1 | a first measured request slower than the threshold |
+| `latency.p50` .. `latency.p99` | 1 | a first request slower than the threshold |
 | `score.<name>` | 0..100 | a first measured answer with a score: badness in hundredths |
 | `units` | | kept for the watch on the router's coin |
 """

@@ -104,7 +104,7 @@ class SqlEvidence:
             mask = masks.get(first.unit, 0)
             if not mask & first.bit:
                 masks[first.unit] = mask | first.bit
-                new.append(first.count)
+                new.extend(first.counts)
         mine = unit_sets.c.id == known.id
         units = known.units + len(masks) - len(stored)
         if units > self._unit_cap:

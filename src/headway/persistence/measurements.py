@@ -20,7 +20,7 @@ _GROUP: Final = (
     measurements.c.version,
     measurements.c.arm,
 )
-_SUMS: Final = ("outcomes", "latency", "first", "tokens", "served_by")
+_SUMS: Final = ("outcomes", "latency", "bad", "first", "tokens", "served_by")
 
 
 class SqlMeasurements:
@@ -116,6 +116,7 @@ def _row(one: Measurement) -> dict[str, Any]:
         "minute": one.minute,
         "outcomes": {str(name): n for name, n in one.outcomes.items()},
         "latency": one.latency.document(),
+        "bad": one.bad.document(),
         "first": one.first.document(),
         "tokens": one.tokens,
         "served_by": one.served_by,
@@ -134,6 +135,7 @@ def _measurement(rows: Sequence[sa.Row[Any]]) -> Measurement:
         minute=first.minute,
         outcomes=sums["outcomes"],
         latency=Sketch.read(sums["latency"]),
+        bad=Sketch.read(sums["bad"]),
         first=Sketch.read(sums["first"]),
         tokens=sums["tokens"],
         served_by=sums["served_by"],

@@ -490,6 +490,7 @@ measurements: Final = _table(
     _int("minute"),
     _json("outcomes"),
     _json("latency"),
+    _json("bad"),
     _json("first"),
     _json("tokens"),
     _json("served_by"),

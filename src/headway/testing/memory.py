@@ -1033,12 +1033,13 @@ class MemoryMeasurements(_Repository):
 
 def _sum(found: Sequence[Measurement]) -> Measurement:
     """Add up measurements of one key."""
-    latency, first = Sketch(), Sketch()
+    latency, bad, first = Sketch(), Sketch(), Sketch()
     outcomes: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     served_by: Counter[str] = Counter()
     for one in found:
         latency.merge(one.latency)
+        bad.merge(one.bad)
         first.merge(one.first)
         outcomes.update({str(name): n for name, n in one.outcomes.items()})
         tokens.update(one.tokens)
@@ -1046,6 +1047,7 @@ def _sum(found: Sequence[Measurement]) -> Measurement:
     return replace(
         found[0],
         latency=latency,
+        bad=bad,
         first=first,
         outcomes=dict(outcomes),
         tokens=dict(tokens),
@@ -1099,7 +1101,7 @@ class MemoryEvidence(_Repository):
                 masks[first.unit] = stored or 0
             if not masks[first.unit] & first.bit:
                 masks[first.unit] |= first.bit
-                added.append(first.count)
+                added.extend(first.counts)
         if known.units + strangers > self._t.store.unit_cap:
             self._t.units.put(deployment, replace(known, frozen=True))
             return ()

@@ -246,7 +246,8 @@ def _gather(read: _Read, scores: Sequence[Score], evidence: dict[str, _Gathered]
         if stamp.single:
             gathered.counts[count] = gathered.counts.get(count, 0) + 1
         else:
-            gathered.firsts.append(FirstEvent(stamp.unit, mask_bit(count.metric), count))
+            bit = mask_bit(count.metric)
+            gathered.firsts.append(FirstEvent(stamp.unit, bit, count.due, (count,)))
 
 
 def count_of(score: Score, stamp: Stamp, epoch: Epoch, *, route_id: int, arm: str) -> Count | None:

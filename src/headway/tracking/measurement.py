@@ -59,6 +59,8 @@ class Measurement:
     tokens: Mapping[str, int]
     served_by: Mapping[str, int]
     """What the upstream said it was, `model` or `model fingerprint`; bounded."""
+    bad: Sketch = field(default_factory=Sketch)
+    """The part of `latency` that ended as one of `ERRORS`: bad requests may be the slow ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ class Count:
     """The route revision's id that assigned the requests."""
     arm: str
     metric: str
-    """`errors` (bin 1), `measured` (bin 0), `latency.p50` … (bin 1), `score.<name>` (bin 0..100:
-    badness in hundredths)."""
+    """`errors`, `errors.first`, `latency.p50` … (bin 1), `measured` (bin 0), `score.<name>`
+    (bin 0..100: badness in hundredths)."""
     bin: int
     due: int
     """Assignment + M or L, rounded up to 5 s; milliseconds UTC. 0: folded, older than L."""
@@ -86,9 +88,11 @@ class FirstEvent:
     unit: int
     """Signed 64-bit hash."""
     bit: int
-    """1 << metric's number in the epoch (see `mask_bit`)."""
-    count: Count
-    """What to add, with n = 1, if the bit is new."""
+    """One bit, see `mask_bit`."""
+    due: int
+    """When it counts, as in its counts."""
+    counts: tuple[Count, ...]
+    """What to add, each with n = 1, if the bit is new. None: that it happened is all there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,16 +173,15 @@ class ScoreMean:
 FIXED_BITS: Final = {
     "measured": 0,
     "errors": 1,
-    "latency.p50": 2,
-    "latency.p90": 3,
-    "latency.p95": 4,
-    "latency.p99": 5,
+    "latency": 2,
 }
+"""On the bit of `measured` also hangs whether that request was bad (`errors.first`); on the bit of
+`latency`, which lines the first request crossed of which it is known how slow it was."""
 SCORE_BITS: Final = range(16, 62)
 
 
 def mask_bit(metric: str) -> int:
-    """Return the bit of `first_events.mask` that stands for a metric.
+    """Return the bit of `first_events.mask` for a score, or for one of `FIXED_BITS`.
 
     Scores share 46 bits by a hash of their name: a collision loses evidence, and never adds any.
     """

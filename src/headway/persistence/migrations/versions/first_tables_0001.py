@@ -241,6 +241,7 @@ def _tables() -> None:
         sa.Column("minute", INT, nullable=False),
         sa.Column("outcomes", TEXT, nullable=False),
         sa.Column("latency", TEXT, nullable=False),
+        sa.Column("bad", TEXT, nullable=False),
         sa.Column("first", TEXT, nullable=False),
         sa.Column("tokens", TEXT, nullable=False),
         sa.Column("served_by", TEXT, nullable=False),
