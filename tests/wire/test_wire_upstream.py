@@ -348,17 +348,27 @@ def test_a_receiver_may_send_again_from_within_its_last_callback(run: Run) -> No
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+        OK + b"HTTP/1.1 500 Evil\r\nContent-Length: 0\r\n\r\n",
         OK + b"evil",
         CHUNKED + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
         b"HTTP/1.1 204 No Content\r\n\r\nevil",
     ],
-    ids=["close", "1.0", "a second answer", "stray bytes", "behind chunks", "behind 204"],
+    ids=[
+        "close",
+        "1.0",
+        "a second answer",
+        "an empty one",
+        "stray bytes",
+        "behind chunks",
+        "behind 204",
+    ],
 )
 def test_a_connection_that_may_not_go_on_is_not_used_again(run: Run, answer: bytes) -> None:
     async def story() -> None:
         async with upstream(saying(answer, end=False), answering(OK)) as up, pool_of() as pool:
             first = await ask(pool, up)
             assert first.failure is None
+            assert first.status != 500
             assert b"evil" not in first.body
             assert (await ask(pool, up)).body == b"hello"
             assert up.connections == 2

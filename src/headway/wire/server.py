@@ -633,9 +633,6 @@ class ServerProtocol(asyncio.Protocol):
                 self._fail(cause)
             else:
                 raise cause
-        elif self._ends_already():
-            # Bytes behind a request that asked to close: its answer is all that is owed.
-            pass
         elif isinstance(error, httptools.HttpParserInvalidMethodError):
             known = self._head_bytes > 0 or data[:1].isalpha()
             self._fail(
@@ -650,10 +647,6 @@ class ServerProtocol(asyncio.Protocol):
 
     def _newest(self) -> Call | None:
         return self._queue[-1] if self._queue else self.current
-
-    def _ends_already(self) -> bool:
-        newest = self._newest()
-        return newest is not None and newest._complete and not newest._persist
 
     def _end_after_queue(self) -> None:
         if (newest := self._newest()) is not None:
