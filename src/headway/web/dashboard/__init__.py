@@ -4,4 +4,6 @@ from typing import Final
 
 from flask import Blueprint
 
-PAGES: Final[tuple[Blueprint, ...]] = ()
+from headway.web.dashboard.views import bp
+
+PAGES: Final[tuple[Blueprint, ...]] = (bp,)
