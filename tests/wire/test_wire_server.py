@@ -1,6 +1,7 @@
 """What callers and applications see of the server."""
 
 import asyncio
+import resource
 import socket
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.wire.peers import App, Clock, Run, Served, echo, serving, until
 
 from headway.wire.framing import chunk, write_fields
-from headway.wire.server import Call, ServerLimits
+from headway.wire.server import Call, ServerLimits, room_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TEXT = write_fields([(b"content-type", b"text/plain")])
@@ -498,6 +499,33 @@ def test_connections_above_the_limit_are_told_to_come_again(run: Run) -> None:
             assert (status, fields["retry-after"]) == (503, "1")
             await kept[0].send(GET)
             assert (await kept[0].answer())[0] == 200
+
+    run(story())
+
+
+def test_there_are_never_more_connections_than_descriptors() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert room_for(100) == 100
+        raised, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert raised >= 328
+        if hard != resource.RLIM_INFINITY:
+            assert room_for(hard) <= hard // 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_small_answers_are_not_held_back(run: Run) -> None:
+    """On plain asyncio an inherited socket has Nagle's delay, 40 ms a call, unless we say no."""
+
+    async def story() -> None:
+        async with serving(App(echo)) as served:
+            await served.caller()
+            await until(lambda: served.server.connections)
+            (connection,) = served.server.connections
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(story())
 

@@ -14,12 +14,13 @@ import asyncio
 import contextlib
 import json
 import math
+import resource
 import socket
 import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -1025,6 +1026,23 @@ class Server:
         await self.drain(0)
 
 
+def room_for(connections: int) -> int:
+    """Return how many connections the descriptors allow, after asking for enough of them.
+
+    Each caller may need one towards an upstream too, and some are needed for everything else.
+    """
+    needed = 2 * connections + 128
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, (soft - 128) // 2))
+
+
 async def serve(
     sock: socket.socket,
     application: Application,
@@ -1033,11 +1051,15 @@ async def serve(
     error_body: ErrorBody = problem,
     clock: Callable[[], float] | None = None,
 ) -> Server:
-    """Serve on a given listening socket, TCP or unix; the server owns it from here on."""
+    """Serve on a given listening socket, TCP or unix; the server owns it from here on.
+
+    Fewer connections than `limits` says are taken where there are too few descriptors.
+    """
     loop = asyncio.get_running_loop()
+    limits = limits or ServerLimits()
     server = Server(
         application,
-        limits or ServerLimits(),
+        replace(limits, connections=room_for(limits.connections)),
         error_body=error_body,
         clock=clock or loop.time,
         loop=loop,
