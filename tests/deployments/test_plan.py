@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.deployments.plan import Check, Else, Healthy, Plan, Requests, Send, Until, read_plan
+from headway.deployments.plan import (
+    Check,
+    Else,
+    Healthy,
+    Plan,
+    Requests,
+    Send,
+    Until,
+    Watch,
+    read_plan,
+)
 from headway.deployments.strategies.blue_green import blue_green
 from headway.deployments.strategies.canary import canary
 from headway.deployments.strategies.direct import direct
@@ -179,6 +189,12 @@ def test_first_version_of_a_route_goes_out_directly() -> None:
     assert sends == [10_000]
     assert first.strategy == "direct"
     assert isinstance(first.steps[0], Check)
+
+
+def test_first_version_of_a_route_is_watched_only_if_its_author_wrote_so() -> None:
+    written = [{"send": "100%"}, {"watch": "1m"}]
+    assert not [s for s in read().as_first().steps if isinstance(s, Watch)]
+    assert [s for s in read(steps=written).as_first().steps if isinstance(s, Watch)]
 
 
 def units(unit: str, most: int) -> st.SearchStrategy[str]:

@@ -74,7 +74,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         params = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        with _told():
+        with _told(self.url):
             answer = self._http.request(
                 method,
                 f"/api/v1{path}",
@@ -101,7 +101,7 @@ class Client:
     def events(self, path: str) -> Iterator[Mapping[str, str]]:
         """Follow a stream of server-sent events: dicts of their fields."""
         with (
-            _told(),
+            _told(self.url),
             self._http.stream(
                 "GET",
                 f"/api/v1{path}",
@@ -141,12 +141,12 @@ def check(answer: httpx2.Response) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.ConnectError as error:
         raise Unreachable(
-            "no Headway answers there; is `headway serve` running, and HEADWAY_URL right?"
+            f"no Headway answers at {url}; is `headway serve` running, and HEADWAY_URL right?"
         ) from error
     except httpx2.HTTPError as error:
         raise Unreachable(f"no answer: {type(error).__name__}") from error
@@ -154,7 +154,8 @@ def _told() -> Iterator[None]:
 
 def from_environment() -> Client:
     """Make the client of HEADWAY_URL and HEADWAY_KEY, or of the key file in the data folder."""
-    url = os.environ.get("HEADWAY_URL", "http://127.0.0.1:8000")
+    port = os.environ.get("HEADWAY_PORT", "8000")
+    url = os.environ.get("HEADWAY_URL", f"http://127.0.0.1:{port}")
     key = os.environ.get("HEADWAY_KEY") or _local_key()
     if key is None:
         raise click.UsageError("no key: set HEADWAY_KEY (see `headway keys`)")

@@ -2,7 +2,7 @@
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import Refusal, from_environment
 from headway.cli.output import as_json, show_json
 
 
@@ -35,4 +35,10 @@ def feedback(request_id: str, scores: tuple[str, ...], output: str) -> None:
             raise click.UsageError(f"{pair!r} is not name=value with a value of 0 to 1") from None
     item = {"request_id": request_id, "scores": values}
     answer = from_environment().post("/feedback", {"items": [item]})
-    show_json(answer) if output == "json" else click.echo(str(answer["items"][0]))
+    if output == "json":
+        show_json(answer)
+        return
+    taken = answer["items"][0]
+    if not taken["accepted"]:
+        raise Refusal(taken["why_not"])
+    click.echo(f"taken: {', '.join(taken['scores'])}")

@@ -252,6 +252,8 @@ class Plan:
     """Moves with the promotion; None: none does."""
     notify: tuple[str, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    filled_in: bool = field(default=False, compare=False)
+    """The strategy wrote the steps, not the author."""
 
     def document(self) -> dict[str, Json]:
         """Return the filled plan in the words of the plan language."""
@@ -284,11 +286,17 @@ class Plan:
         return _read(json.loads(text), strategies=None, checks=None)
 
     def as_first(self) -> "Plan":
-        """Return this plan for a route that has no stable version: always direct."""
-        steps = tuple(
-            step for step in self.steps if not isinstance(step, Send) or step.share_bp == WHOLE_BP
-        )
+        """Return this plan for a route that has no stable version: always direct.
+
+        There is nothing to go back to yet, so it is watched only if its author wrote so.
+        """
+        steps = tuple(step for step in self.steps if self._fits_a_first(step))
         return replace(self, steps=steps, strategy="direct")
+
+    def _fits_a_first(self, step: Step) -> bool:
+        if isinstance(step, Watch):
+            return not self.filled_in
+        return not isinstance(step, Send) or step.share_bp == WHOLE_BP
 
 
 def read_plan(
@@ -397,6 +405,7 @@ def _read(
         alias=None if alias is None else _alias(alias),
         notify=_notify(document.get("notify", [])),
         metadata=metadata,
+        filled_in="steps" not in document,
     )
 
 
