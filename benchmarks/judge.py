@@ -2,9 +2,11 @@
 
     python benchmarks/judge.py [--runs 1.0] [--seed 1]
 
-Drives the judge alone: counters are drawn by chance, as the router's coin would. `--runs` scales
-how many runs each row takes. Paths of E are computed for all runs at once by numpy; each row
-checks a sample of its looks against the judge's own `log_e`, and stops when they differ by 1e-9.
+Most rows drive the judge alone: counters are drawn by chance, as the router's coin would. Paths of
+E are computed for all runs at once by numpy; each row checks a sample of its looks against the
+judge's own `log_e`, and stops when they differ by 1e-9. The rows of the corridor send requests
+through our own router, gateways and store to the judge, fewer of them, and stop when the evidence
+is not what was sent. `--runs` scales how many runs each row takes.
 
 Leaves with 1 when a promise is not kept. Where a row says what another rule would have done, it
 stands in brackets.
@@ -16,12 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, inf, log
+from math import ceil, exp, inf, log
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from headway.deployments.facts import age_of_bad
 from headway.judge.events import (
     RATE_BETS,
     SCORE_BETS,
@@ -35,6 +39,10 @@ from headway.judge.events import (
 from headway.judge.floor import log_floor
 from headway.judge.forecast import Stage, whole_plan
 from headway.judge.limits import Limit, LimitWatch, needed_in_gateway
+from headway.tracking.sketch import Sketch
+
+sys.path.append(str(Path(__file__).parents[1]))
+from benchmarks import corridor
 
 Numbers = npt.NDArray[np.float64]
 
@@ -270,6 +278,20 @@ def earlier(bench: Bench) -> list[Row]:
     note = f" (M of all requests: {percent(misses)})"
     case = "rare time-outs (0.08 %, 600 s) against fast failures"
     rows.append(at_most(case, covers, 0.01, runs=runs, note=note))
+    # So few failures before that twice the slowest of them has to do.
+    runs = bench.runs(400)
+    base = 99 / 3_600 / 100
+    parts = []
+    for cover in (True, False):
+        worse = 0.0
+        for _ in range(runs):
+            before = Sketch.of(bench.chance.exponential(60_000, 99))
+            m = ceil(age_of_bad(before, most=600_000) / 1_000) if cover else 2
+            worse += by_age(bench, 1, base, (0.05, 60), m, 600, 100, share=0.5)
+        parts.append(worse / runs)
+    note = f" (M of all requests: {percent(parts[1])})"
+    case = "99 failures an hour, 60 s against 50 ms, 50 % candidate"
+    rows.append(at_most(case, parts[0], 0.01, runs=runs, note=note))
     return rows
 
 
@@ -281,6 +303,8 @@ def by_age(
     m: int,
     last: int,
     per_second: int,
+    *,
+    share: float = 0.1,
 ) -> float:
     """Simulate cohorts of 5 s over 30 minutes; each failure counts at age M, or at L if later.
 
@@ -289,7 +313,7 @@ def by_age(
     step, cohorts = 5, 360
     per_cohort = per_second * step
     counts = []
-    for part, delay in zip((0.1, 0.9), delays, strict=True):
+    for part, delay in zip((share, 1 - share), delays, strict=True):
         n = bench.chance.binomial(per_cohort, part, size=(runs, cohorts))
         bad = bench.chance.binomial(n, base)
         fixed = min(delays) == 0
@@ -300,7 +324,9 @@ def by_age(
         looks[:, m // step : m // step + cohorts] += shown
         looks[:, last // step : last // step + cohorts] += later
         counts.append(looks.cumsum(axis=1))
-    return share_of(bench.paths([Epoch(1_000, counts[0], counts[1])], null=1, bets=RATE_BETS))
+    return share_of(
+        bench.paths([Epoch(round(share * 10_000), counts[0], counts[1])], null=1, bets=RATE_BETS)
+    )
 
 
 def six_metrics(bench: Bench) -> list[Row]:
@@ -508,6 +534,30 @@ def default_plan(bench: Bench, *, base: float, times: float) -> tuple[int, bool]
     return requests, True
 
 
+# The whole corridor -----------------------------------------------------------------------------
+
+
+def through_the_corridor(bench: Bench) -> list[Row]:
+    """Send requests through router, accumulators, flushes and store to the judge."""
+    rows = []
+    for name, told in (
+        ("identical", "identical, 1 % errors, errors and latency, 10 -> 50 %"),
+        ("sticky", "sticky units, heavy tails, errors and latency, 10 -> 50 %"),
+        ("earlier", "same failures, 50 ms against 20 s, 10/s"),
+        ("later", "same failures, 20 s against 50 ms, 10/s"),
+    ):
+        n = max(5, round(16 * bench.scale))
+        ran = corridor.runs(corridor.CASES[name], bench.chance, n)
+        middle = int(np.median([run.m for run in ran])) / 1_000
+        part = sum(run.worse for run in ran) / n
+        rows.append(at_most(f"corridor: {told}", part, 0.01, runs=n, note=f" (M {middle:g} s)"))
+    ran = corridor.runs(corridor.CASES["worse"], bench.chance, max(10, round(40 * bench.scale)))
+    found = [run.candidate_units if run.worse else inf for run in ran]
+    case = "corridor: errors 1 -> 5 %: candidate requests, median"
+    rows.append(no_more(case, float(np.median(found)), 250, note=f" ({len(ran)} runs)"))
+    return rows
+
+
 ROWS: Sequence[Callable[[Bench], list[Row]]] = (
     identical,
     ramp,
@@ -519,6 +569,7 @@ ROWS: Sequence[Callable[[Bench], list[Row]]] = (
     margins,
     power,
     plans,
+    through_the_corridor,
 )
 
 
