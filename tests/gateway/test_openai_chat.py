@@ -11,15 +11,14 @@ from headway.gateway.exchange import NO_SETTINGS, Ask, NotAnswered, Settings
 from headway.gateway.formats.openai_chat import ChatStream, OpenAIChat, splice
 from headway.registry.prompt import Template
 from headway.tracking.measurement import Outcome
-from headway.wire.framing import Headers
 
 CHAT = OpenAIChat()
-NONE = Headers()
+NONE: dict[bytes, bytes] = {}
 
 
 def ask(document: dict[str, Any] | bytes, **headers: str) -> Ask:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    fields = Headers((k.replace("_", "-").encode(), v.encode()) for k, v in headers.items())
+    fields = {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
     return CHAT.read(body, fields, None)
 
 
@@ -28,7 +27,7 @@ def hello(**more: object) -> dict[str, Any]:
 
 
 def written(document: dict[str, Any], settings: Settings, **headers: str) -> dict[str, Any]:
-    fields = Headers((k.replace("_", "-").encode(), v.encode()) for k, v in headers.items())
+    fields = {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
     found = CHAT.write(ask(document), settings, fields)
     return dict(json.loads(found))
 
@@ -332,6 +331,14 @@ def test_error_in_the_stream_is_a_failure_and_nothing_after_it_passes(bad: bytes
     assert stream.error is not None
     assert stream.end(by_close=False) is None
     assert stream.feed(DONE) == b""
+
+
+def test_error_after_the_first_content_is_seen_too() -> None:
+    stream = ChatStream(wants_usage=False)
+    stream.feed(chunk("Hel"))
+    assert stream.feed(b'data: {"error": {"message": "overloaded"}}\n\n') == b""
+    assert stream.error is not None
+    assert "overloaded" in stream.error
 
 
 def test_words_of_the_protocol_within_an_answer_mean_nothing() -> None:

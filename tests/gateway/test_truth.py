@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from contextlib import closing
 from typing import Any
 
 import openai
@@ -40,6 +41,27 @@ def test_stream_that_breaks_raises_in_the_official_client(
     with pytest.raises(BAD):
         drain(traffic)
     assert traffic.gateway.outcomes() == {"1.0.0": {"provider": 1}}
+
+
+def test_broken_stream_ends_with_an_error_event_and_without_its_last_chunk(
+    traffic: Traffic,
+) -> None:
+    traffic.provider.script = lambda _: Reply(end=Ending.CUT, after=3, gap_s=0.01)
+    connection = http.client.HTTPConnection("127.0.0.1", traffic.gateway.port, timeout=10)
+    body = json.dumps({"model": "bot", "messages": HELLO, "stream": True})
+    connection.request(
+        "POST",
+        "/v1/chat/completions",
+        body,
+        {"authorization": f"Bearer {traffic.gateway.key}"},
+    )
+    with closing(connection), connection.getresponse() as answer:
+        assert answer.status == 200
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            answer.read()
+    *_, last, _ = cut.value.partial.split(b"\n\n")
+    assert json.loads(last.removeprefix(b"data: "))["error"]["type"] == "server_error"
+    assert b"[DONE]" not in cut.value.partial
 
 
 @pytest.mark.parametrize("framing", list(Framing))

@@ -53,12 +53,11 @@ def of_status(
         return Outcome.VERSION, 502
     if status in _REFUSED:
         return Outcome.REFUSED, status
-    if status in {401, 403}:
-        return Outcome.PROVIDER, 502
     if status == 408:
         return Outcome.PROVIDER, 504
     if status == 429 or 500 <= status <= 599:
         return Outcome.PROVIDER, status
+    # 401 and 403 too: it is our credential that was refused, not the caller's key.
     return Outcome.PROVIDER, 502
 
 
