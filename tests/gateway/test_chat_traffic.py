@@ -287,6 +287,48 @@ def test_revoked_key_is_refused_by_the_next_view(traffic: Traffic) -> None:
     assert chat(traffic, authorization=key)[0] == 401
 
 
+def test_key_that_was_good_expires_all_the_same(traffic: Traffic) -> None:
+    key = keyed(traffic, role="caller", expires_at=4_000_000_000_000)
+    assert chat(traffic, authorization=key)[0] == 200
+    traffic.gateway.gateway.pipeline.clock = lambda: 4_000_000_000_000
+    assert chat(traffic, authorization=key)[0] == 401
+
+
+def test_key_is_not_shown_what_another_was_shown(traffic: Traffic) -> None:
+    here, elsewhere, blind = (Secret.generate().text for _ in range(3))
+    digest = traffic.gateway.digest
+    traffic.serve(
+        route_of("bot", [("stable", "1.0.0", 10_000)], id=1),
+        route_of("bot", [("stable", "1.0.0", 10_000)], environment="staging", id=2),
+        keys=[
+            key_entry(here, digest, role="caller"),
+            key_entry(elsewhere, digest, role="caller", environments=["staging"]),
+            key_entry(blind, digest, role="caller", models=["other"]),
+        ],
+    )
+    for _ in range(2):
+        revisions = []
+        for key in (here, elsewhere):
+            _, fields, _ = chat(traffic, authorization=f"Bearer {key}")
+            stamp = traffic.gateway.stamper.read(fields["x-request-id"])
+            assert stamp is not None
+            revisions.append(stamp.revision_id)
+        assert revisions == [1, 2]
+        assert chat(traffic, authorization=f"Bearer {blind}")[0] == 404
+        asked = chat(traffic, authorization=f"Bearer {here}", headway_environment="staging")
+        stamp = traffic.gateway.stamper.read(asked[1]["x-request-id"])
+        assert stamp is not None
+        assert stamp.revision_id == 2
+
+
+def test_next_view_moves_who_was_already_served(traffic: Traffic) -> None:
+    assert chat(traffic)[0] == 200
+    traffic.serve(route_of("bot", [("stable", "1.0.0", 10_000)], id=9))
+    stamp = traffic.gateway.stamper.read(chat(traffic)[1]["x-request-id"])
+    assert stamp is not None
+    assert stamp.revision_id == 9
+
+
 def test_kill_switch_answers_nobody(traffic: Traffic) -> None:
     traffic.serve(route_of("bot", [("stable", "1.0.0", 10_000)], enabled=False))
     status, _, answer = chat(traffic)

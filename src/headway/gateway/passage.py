@@ -439,7 +439,7 @@ class Passage:
             return False
         if other is None:
             return False
-        self._record(problem.outcome)
+        self._record(problem.outcome, self._pipeline.monotonic())
         self._fallen_back = True
         self._attempts = 0
         self._parts, self._answer_size, self._watch = [], 0, None
@@ -498,22 +498,26 @@ class Passage:
     ) -> None:
         """Record how it ended, once. `wait`: the upstream has not ended its body yet."""
         self._over = True
-        self._over_at = self._pipeline.monotonic()
+        now = self._over_at = self._pipeline.monotonic()
         # Call and passage hold each other; without this both would wait for the collector.
         self._call.on_gone = self._call.on_unwritable = self._call.on_writable = None
-        self._record(outcome, tokens, served_by)
+        self._record(outcome, now, tokens, served_by)
         if not wait:
             self._pipeline.under_way.discard(self)
 
     def _record(
-        self, outcome: Outcome, tokens: Mapping[str, int] = NO_TOKENS, served_by: str = ""
+        self,
+        outcome: Outcome,
+        now: float,
+        tokens: Mapping[str, int] = NO_TOKENS,
+        served_by: str = "",
     ) -> None:
         flight, self._flight = self._flight, None
         if flight is not None:
             self._pipeline.accumulator.record(
                 flight,
                 outcome,
-                latency_ms=self._age_ms(),
+                latency_ms=max(0.0, (now - self._call.last_byte_at) * 1000),
                 first_ms=self._first_ms,
                 tokens=tokens,
                 served_by=served_by,

@@ -34,6 +34,8 @@ from headway.wire.server import Call
 from headway.wire.upstream import Pool
 
 _KEY_LENGTH: Final = 61
+_SHORT: Final = 128
+_MOST_KEPT: Final = 4096
 _UNKNOWN_KEY: Final = "no key that works was presented"
 
 Later = Callable[[float, Callable[[], None]], object]
@@ -92,11 +94,17 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._units = itertools.count()
         self._unit_start = f"{random.SystemRandom().getrandbits(64):x}."
+        self._keys: dict[bytes, KeyEntry] = {}
+        """What the present view says of a value of Authorization; keys that work only."""
+        self._places: dict[tuple[str, str], Served] = {}
+        """What the present view serves to a caller's id under a name, if they name no place."""
 
     def adopt(self, view: View) -> None:
         """Answer by another view from now on; requests under way keep theirs."""
         self.guards.adopt(view)
         self.view = view
+        self._keys.clear()
+        self._places.clear()
 
     def identify(self, call: Call, headers: Fields, permission: Permission) -> Caller:
         """Return who calls, or raise `NotAnswered`: 401 with constant words, 429, 403."""
@@ -135,20 +143,24 @@ class Pipeline:
             )
 
     def _key(self, headers: Fields) -> KeyEntry | None:
-        value = headers.get(b"authorization")
-        if value is not None and value[:7].lower() == b"bearer ":
-            value = value[7:].strip()
-        else:
-            value = headers.get(b"x-api-key")
-            if value is None:
-                return None
-        # No look at form and checksum first: hashing so short a text is quicker than either.
-        if len(value) != _KEY_LENGTH or not value.isascii():
-            return None
-        entry = self.view.keys.get(self.digest(value.decode("ascii")))
+        shown = headers.get(b"authorization", b"")
+        entry = self._keys.get(shown)
+        if entry is None:
+            if shown[:7].lower() == b"bearer ":
+                entry = self._entry(shown[7:].strip())
+                if entry is not None and len(shown) < _SHORT and len(self._keys) < _MOST_KEPT:
+                    self._keys[shown] = entry
+            else:
+                entry = self._entry(headers.get(b"x-api-key", b""))
         if entry is not None and entry.expires_at is not None and not entry.works_at(self.clock()):
             return None
         return entry
+
+    def _entry(self, key: bytes) -> KeyEntry | None:
+        # No look at form and checksum first: hashing so short a text is quicker than either.
+        if len(key) != _KEY_LENGTH or not key.isascii():
+            return None
+        return self.view.keys.get(self.digest(key.decode("ascii")))
 
     def is_check(self, headers: Fields) -> bool:
         """Say whether control itself asks, to see whether a version works."""
@@ -202,12 +214,22 @@ class Pipeline:
             )
         )
 
+    def _served(self, caller: Caller, model: str, headers: Fields) -> Served:
+        if b"headway-environment" in headers:
+            return self.find(caller, self.environment_of(caller, headers), model)
+        place = (caller.id, model)
+        served = self._places.get(place)
+        if served is None:
+            served = self.find(caller, self.environment_of(caller, headers), model)
+            if len(model) < _SHORT and len(self._places) < _MOST_KEPT:
+                self._places[place] = served
+        return served
+
     def way(self, caller: Caller, ask: Ask, format_: Format, headers: Fields) -> Way:
         """Return where a request goes, or raise `NotAnswered`."""
-        environment = self.environment_of(caller, headers)
         if caller is CONTROL:
-            return self._check(ask, environment, headers)
-        served = self.find(caller, environment, ask.model)
+            return self._check(ask, self.environment_of(caller, headers), headers)
+        served = self._served(caller, ask.model, headers)
         table = served.table
         flags = 0
         if headers.get(b"x-stainless-retry-count", b"0") != b"0":

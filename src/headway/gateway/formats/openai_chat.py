@@ -32,7 +32,7 @@ from headway.gateway.exchange import (
 from headway.kernel.canonical import Json
 from headway.registry.prompt import LONGEST_VALUE
 from headway.registry.target import tool_name
-from headway.routing.assignment import UnitHints
+from headway.routing.assignment import NO_HINTS, UnitHints
 from headway.tracking.measurement import Outcome
 
 NAME: Final = "openai_chat"
@@ -42,6 +42,8 @@ _MODEL_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*")')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _LONGEST_EVENT: Final = 8 << 20
 _MOST_TOKENS: Final = 1 << 40
+_HINT_KEYS: Final = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user"})
+_HINT_FIELDS: Final = frozenset({b"headway-conversation", b"headway-user", b"headway-tenant"})
 _KINDS: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -82,19 +84,9 @@ class OpenAIChat:
                 )
             wants_usage = bool(options and options.get("include_usage") is True)
         name, ref = split_pin(asked)
-        metadata = document.get("metadata")
-        hints = UnitHints(
-            header_text(headers, b"headway-conversation"),
-            text_of(metadata, "conversation_id") if type(metadata) is dict else None,
-            text_of(document, "prompt_cache_key"),
-            text_of(document, "safety_identifier"),
-            text_of(document, "user"),
-            None,
-            None,
-            None,
-            header_text(headers, b"headway-user"),
-            header_text(headers, b"headway-tenant"),
-        )
+        hints = NO_HINTS
+        if not (_HINT_KEYS.isdisjoint(document) and _HINT_FIELDS.isdisjoint(headers)):
+            hints = _hints(document, headers)
         if not stream:
             return Ask(body, document, name, ref, hints)
         return Ask(body, document, name, ref, hints, stream=True, wants_usage=wants_usage)
@@ -195,6 +187,23 @@ class OpenAIChat:
         except orjson.JSONDecodeError:
             return False
         return type(document) is dict and type(document.get("error")) is dict
+
+
+def _hints(document: dict[str, Any], headers: Fields) -> UnitHints:
+    """Return what a request says of who it belongs to; most say nothing."""
+    metadata = document.get("metadata")
+    return UnitHints(
+        header_text(headers, b"headway-conversation"),
+        text_of(metadata, "conversation_id") if type(metadata) is dict else None,
+        text_of(document, "prompt_cache_key"),
+        text_of(document, "safety_identifier"),
+        text_of(document, "user"),
+        None,
+        None,
+        None,
+        header_text(headers, b"headway-user"),
+        header_text(headers, b"headway-tenant"),
+    )
 
 
 class ChatStream:
@@ -347,8 +356,10 @@ def splice(ask: Ask, model: str) -> bytes | None:
     name = orjson.dumps(model)
     first, last = value.span(1)
     if asks_usage:
-        return b"%b%b,%b%b" % (body[:first], name, _USAGE, body[last:])
-    return b"%b%b%b" % (body[:first], name, body[last:])
+        name = b"%b,%b" % (name, _USAGE)
+    # Views, so that a long body is copied once.
+    view = memoryview(body)
+    return b"".join((view[:first], name, view[last:]))
 
 
 def _with_system(messages: Json, text: str) -> list[Any]:
