@@ -61,7 +61,6 @@ class _Prepare:
 
 def run(settings: Settings, *, number: int) -> None:
     """Serve until SIGTERM."""
-    del number  # the store gives each start a number of its own
     shared = read_shared()
     follow_the_supervisor(shared)
     configure_libraries()
@@ -69,7 +68,7 @@ def run(settings: Settings, *, number: int) -> None:
     root_key = load_root_key(settings)
     with open_settled(settings, pool_size=_POOL) as database:
         log = LateLog("gateway", settings.log_level)
-        run_loop(_Process(settings, shared, root_key, database, log).serve())
+        run_loop(_Process(settings, shared, root_key, database, log, number).serve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,8 @@ class _Process:
     root_key: RootKey
     database: Database
     log: LateLog
+    number: int
+    """Among its sisters on this machine; the store gives each start a number of its own."""
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -95,6 +96,7 @@ class _Process:
             gateway,
             ServerLimits(connections=self.settings.connections),
             error_body=gateway.error_body,
+            clock=time.monotonic,
         )
         server.on_sweep(gateway.sweep)
         server.on_sweep(pipeline.pool.sweep)
@@ -126,7 +128,7 @@ class _Process:
         accumulator = Accumulator()
         guards = Guards(accumulator, utc_now)
         pipeline = Pipeline(
-            pool=Pool(connect=outbound(settings).connect),
+            pool=Pool(connect=outbound(settings).connect, clock=time.monotonic),
             accumulator=accumulator,
             stamper=Stamper(root_key.sub_key(Purpose.STAMP)),
             compiler=compiler,
@@ -161,6 +163,7 @@ class _Process:
             clock=utc_now,
             log=self._told,
             file=ViewFile(settings.view_file),
+            starts=self.number,
             new_boot=lambda: new_id("gw"),
         )
         health = Health(
