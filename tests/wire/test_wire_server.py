@@ -434,6 +434,30 @@ def test_pipelined_calls_are_answered_in_order_one_at_a_time(run: Run) -> None:
     run(story())
 
 
+@pytest.mark.parametrize("extra", [0, 300_000])
+def test_heads_behind_long_bodies_have_the_whole_limit_and_no_more(run: Run, extra: int) -> None:
+    """Sent at once, so that reads hold the end of a body and the beginning of a head."""
+    body = b"\r\n\r\n" + b"b" * 40_000 + b"\r\n\r\n"
+    post = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+    start, end = b"GET /3 HTTP/1.1\r\nHost: a\r\nX-A: ", b"\r\n\r\n"
+    last = start + b"b" * (32 * 1024 - len(start) - len(end) + extra) + end
+
+    async def story() -> None:
+        async with serving(App(echo)) as served:
+            caller = await served.caller()
+            sent = b"".join(post % (i, len(body), body) for i in range(3))
+            task = asyncio.create_task(caller.send(sent + last))
+            for i in range(3):
+                status, fields, got = await caller.answer()
+                assert (status, fields["x-path"]) == (200, f"/{i}")
+                assert got == body
+            status, _, _ = await caller.answer()
+            assert status == (431 if extra else 200)
+            await task
+
+    run(story())
+
+
 def test_two_thousand_pipelined_calls_cost_nine_answers_and_the_connection(run: Run) -> None:
     async def story() -> None:
         app = App(echo)

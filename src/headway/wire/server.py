@@ -601,7 +601,7 @@ class ServerProtocol(asyncio.Protocol):
 
     # Reading
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         """Parse one read and count the bytes that are not content."""
         call = self._receiving
         before = call._size if call is not None else 0
@@ -615,14 +615,28 @@ class ServerProtocol(asyncio.Protocol):
                 raise Refusal(400, "the body is mostly framing")
 
     def _feed_long_head(self, data: bytes) -> None:
-        """Feed what is still allowed of a head, and the rest only if that completed it."""
-        room = self.server.limits.head - self._head_bytes
-        if room > 0:
-            self._feed(data[:room])
-        if not self._in_body and self._head_bytes >= self.server.limits.head:
-            raise Refusal(431, f"the head is larger than {self.server.limits.head:,} bytes")
-        if len(data) > room:
-            self._feed(data[room:])
+        """Feed what is still allowed of a head, and the rest only if that completed it.
+
+        Cut where heads and bodies end, so that a long body stays in one piece.
+        """
+        limit = self.server.limits.head
+        view = memoryview(data)
+        at, size = 0, len(data)
+        while at < size:
+            if self._in_body:
+                call = self._receiving
+                end = size
+                if call is not None and (length := call.content_length) is not None:
+                    end = at + length - call._size
+            else:
+                room = limit - self._head_bytes
+                if room <= 0:
+                    raise Refusal(431, f"the head is larger than {limit:,} bytes")
+                end = data.find(b"\r\n\r\n", at, at + room) + 4
+                if end < 4:
+                    end = at + room
+            self._feed(view[at:end])
+            at = end
 
     def _stop(self, error: httptools.HttpParserError, data: bytes) -> None:
         """Say what a parser error means to the caller."""
