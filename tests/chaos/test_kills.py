@@ -55,10 +55,11 @@ def at(place: str, most: int) -> Callable[[random.Random], Kill]:
     ("mutant", "kill", "told"),
     [
         (mutants.TWO_TRANSACTIONS, at("after routes.add", 8), "the history tells of"),
-        (mutants.NO_FENCE, at("before commit", 900), "the history of|entered its steps"),
+        (mutants.NO_FENCE, at("before commit", 300), "the history of|entered its steps"),
         (mutants.ANSWER_BEFORE_COMMIT, at("after answer", 4), "was answered, and is not stored"),
-        (mutants.FALSE_SUCCESS, at("before commit", 900), "without any evidence"),
+        (mutants.FALSE_SUCCESS, at("before commit", 300), "without any evidence"),
     ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
 def test_a_headway_that_is_built_wrongly_is_found_out(
     mutant: str, kill: Callable[[random.Random], Kill], told: str, sqlite_url: str

@@ -4,43 +4,54 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Final, NoReturn, ParamSpec
 
 import click
 
-from headway.kernel.errors import HeadwayError
-from headway.settings import Settings
+from headway.kernel.errors import Busy, Conflict, HeadwayError, Invalid, Unavailable
+from headway.settings import Settings, WrongSettings
 from headway.supervisor import MISCONFIGURED, become_supervisor
 
 P = ParamSpec("P")
+_TRY_AGAIN: Final = 75
+"""Exit code (EX_TEMPFAIL): the database is gone or taken. Others serve on meanwhile."""
 
 
-def _told(command: Callable[P, None]) -> Callable[P, None]:
-    """Say what is wrong with the machine or the settings in one line, and do not try again."""
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Say in one line what is wrong; with the settings: the supervisor does not try again."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except HeadwayError as error:
-            click.echo(f"headway: {error}", err=True)
-            sys.exit(MISCONFIGURED)
+        except (Unavailable, Busy, Conflict) as error:
+            _end(str(error), _TRY_AGAIN)
+        except Invalid as error:
+            _end("; ".join(fault.detail for fault in error.faults), MISCONFIGURED)
+        except (HeadwayError, WrongSettings) as error:
+            _end(str(error), MISCONFIGURED)
         except KeyboardInterrupt:
             sys.exit(130)
 
     return run
 
 
+def _end(words: str, code: int) -> NoReturn:
+    click.echo(f"headway: {words}", err=True)
+    sys.exit(code)
+
+
 @click.command()
-@_told
+@told
 def serve() -> None:
     """Run everything on this machine: gateways, control, runner; one public port."""
     settings = Settings()
-    from headway.wiring.folders import listen, private_folder  # noqa: PLC0415 - only here
+    from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - only here
 
     private_folder(settings.data)
     private_folder(settings.run_folder)
     sock = listen(settings.host, settings.port)
+    claim(settings.run_folder)
     host, port = sock.getsockname()[:2]
     click.echo(f"Headway listens on http://{host}:{port} (data in {settings.data})")
     os.environ["HEADWAY_HOST"] = settings.host
@@ -50,7 +61,7 @@ def serve() -> None:
 
 @click.command()
 @click.option("--number", default=1, help="Which of this machine's gateways it is.")
-@_told
+@told
 def gateway(number: int) -> None:
     """Run one gateway."""
     from headway.wiring import gateway as wiring  # noqa: PLC0415 - each process loads its own
@@ -59,7 +70,7 @@ def gateway(number: int) -> None:
 
 
 @click.command()
-@_told
+@told
 def control() -> None:
     """Run the control plane."""
     from headway.app import create_app  # noqa: PLC0415 - each process loads its own
@@ -69,7 +80,7 @@ def control() -> None:
 
 
 @click.command()
-@_told
+@told
 def runner() -> None:
     """Run the runner of local models."""
     from headway.wiring import runner as wiring  # noqa: PLC0415 - each process loads its own
@@ -83,7 +94,7 @@ def db() -> None:
 
 
 @db.command()
-@_told
+@told
 def upgrade() -> None:
     """Bring the schema to this version; harmless when it is there already."""
     from headway.wiring import database  # noqa: PLC0415 - each process loads its own
@@ -92,7 +103,7 @@ def upgrade() -> None:
 
 
 @db.command()
-@_told
+@told
 def check() -> None:
     """Say which schema and which library there are; exit 78 if this version cannot use them."""
     from headway.wiring import database  # noqa: PLC0415 - each process loads its own

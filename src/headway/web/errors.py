@@ -11,7 +11,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
@@ -23,7 +22,6 @@ from headway.web.schemas import dumps
 
 CONTENT_TYPE: Final = "application/problem+json"
 _DOCS: Final = "/docs/errors/"
-_log = structlog.get_logger("headway.web")
 
 
 class StillRunning(errors.Conflict):
@@ -147,7 +145,9 @@ _DETAILS: Final = {
 
 def _unforeseen(error: Exception) -> Response:
     """Answer with the request's id alone; log where it happened, and no value of anybody's."""
-    _log.error(
+    import structlog  # noqa: PLC0415 - a library of 2 MB that nothing else in here needs
+
+    structlog.get_logger("headway.web").error(
         "unforeseen",
         request_id=request_id(),
         error=type(error).__name__,

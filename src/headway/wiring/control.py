@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import structlog
 from cheroot.wsgi import Server
 from flask import Blueprint, Flask
 
@@ -34,7 +33,7 @@ from headway.outbox.answer import KEPT
 from headway.outbox.courier import Courier
 from headway.outbox.history import HistoryService
 from headway.persistence.engine import Database, StorageFailed, checkpoint
-from headway.persistence.schema import Schema, check_schema, upgrade
+from headway.persistence.schema import Schema, check_schema
 from headway.registry.service import RegistryService
 from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
@@ -48,7 +47,7 @@ from headway.tracking.stamp import Stamper
 from headway.web.dashboard import PAGES
 from headway.web.transaction import Joined
 from headway.wiring import plugins
-from headway.wiring.database import Begin, beginner, open_settled, verify_root_key
+from headway.wiring.database import Begin, beginner, open_settled, upgrade_apart, verify_root_key
 from headway.wiring.folders import LONGEST_SOCKET, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
 from headway.wiring.logs import configure
@@ -67,8 +66,6 @@ _AT_ONCE: Final = 500
 _KEEP_WARM: Final = 7 * DAY
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
-
-log: Final = structlog.get_logger("headway.control")
 
 
 class CreateApp(Protocol):
@@ -156,18 +153,18 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
 def run(settings: Settings, create_app: CreateApp) -> None:
     """Serve until SIGTERM."""
     shared = read_shared()
-    follow_the_supervisor(shared)
     with suppress(OSError):
         os.nice(_NICENESS)
-    configure("control", settings.log_level)
     private_folder(settings.run_folder)
     root_key = load_root_key(settings)
+    upgrade_apart(settings)
+    follow_the_supervisor(shared)
+    configure("control", settings.log_level)
     database = open_settled(settings, pool_size=settings.threads + 4)
-    upgrade(database)
     verify_root_key(beginner(database), root_key)
     library = database.library
     if library is not None and not library.safe:
-        log.warning("sqlite", sqlite=library.verdict)
+        _log().warning("sqlite", sqlite=library.verdict)
     control = build(settings, shared, root_key, database)
     _first_admin_key(settings, control.services.keys)
     os.environ.pop("HEADWAY_ADMIN_KEY", None)
@@ -301,7 +298,13 @@ def _reachable(host: str) -> str:
     return f"[{found}]" if ":" in found and not found.startswith("[") else found
 
 
+def _log() -> Any:  # noqa: ANN401 - structlog's loggers have no type of their own
+    import structlog  # noqa: PLC0415 - see `headway.wiring.logs.configure`
+
+    return structlog.get_logger("headway.control")
+
+
 def _warn(loop: str, error: Exception) -> None:
-    log.warning("loop failed", loop=loop, error=type(error).__name__, detail=str(error)[:300])
+    _log().warning("loop failed", loop=loop, error=type(error).__name__, detail=str(error)[:300])
     if isinstance(error, StorageFailed):
         os._exit(_BROKEN_STORAGE)  # never go on with connections that a failed disk has seen

@@ -51,7 +51,9 @@ def redact(text: str) -> str:
 
 def configure(process: str, level: str) -> None:
     """Have every logger of this process write such lines, the libraries' too."""
-    import structlog  # noqa: PLC0415 - brings rich along, 10 MB that most gateways never need
+    # It would bring rich along, 5 MB for tracebacks in colours that nobody prints here.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: it cannot be imported
+    import structlog  # noqa: PLC0415 - what most gateways never need
 
     def clean(
         _logger: object, _name: str, event: MutableMapping[str, Any]
