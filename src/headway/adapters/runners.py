@@ -1,17 +1,24 @@
-"""What control asks of the runners, over their unix sockets: describe, load, pin."""
+"""What control asks of the runners, over their unix sockets: describe, load, pin.
 
+With what Python brings along: control asks every few seconds, and a whole HTTP client for that
+would be 4 MB.
+"""
+
+import json
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any, Final
-
-import httpx2
 
 from headway.kernel.errors import Refused, Unavailable, Unsupported
 from headway.registry.signature import Description, Tensor
 
-_LOAD: Final = httpx2.Timeout(130.0, connect=1.0)
+_CONNECT: Final = 1.0
+_LOAD: Final = 130.0
+"""Seconds; a load has a deadline of its own that is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Runners:
                 answer = _call(path, "POST", f"/v2/repository/models/{artifact}/load")
             except Unavailable:
                 continue
-            told[f"runner {number}"] = "ok" if answer.status_code == 200 else _words(answer)
+            told[f"runner {number}"] = "ok" if answer.status == 200 else _words(answer)
         if not told:
             raise Unavailable("no runner answers")
         return told
@@ -49,33 +56,61 @@ class Runners:
                 _call(path, "POST", "/v2/repository/pins", {"digests": list(artifacts)})
 
     def _first(self, method: str, path: str) -> Any:  # noqa: ANN401 - JSON
-        for socket in self.sockets:
+        for at in self.sockets:
             with suppress(Unavailable):
-                answer = _call(socket, method, path)
-                if answer.status_code == 200:
+                answer = _call(at, method, path)
+                if answer.status == 200:
                     return answer.json()
                 if answer.headers.get("headway-outcome") == "version":
                     raise Unsupported(_words(answer))
-                if answer.status_code < 500:
+                if answer.status < 500:
                     raise Refused(_words(answer))
         raise Unavailable("no runner answers")
 
 
-def _call(path: Path, method: str, target: str, body: Any = None) -> httpx2.Response:  # noqa: ANN401 - JSON
-    # There is no TLS on a unix socket; reading the roots for it would take 30 ms each time.
-    transport = httpx2.HTTPTransport(uds=str(path), verify=False)
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.body)
+
+
+class _Connection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("runner", timeout=_LOAD)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_CONNECT)
+        self.sock.connect(str(self._path))
+        self.sock.settimeout(_LOAD)
+
+
+def _call(path: Path, method: str, target: str, body: Any = None) -> _Answer:  # noqa: ANN401 - JSON
+    connection = _Connection(path)
+    sent = None if body is None else json.dumps(body)
+    headers = {} if body is None else {"Content-Type": "application/json"}
     try:
-        with httpx2.Client(transport=transport, timeout=_LOAD, trust_env=False) as http:
-            return http.request(method, f"http://runner{target}", json=body)
-    except httpx2.HTTPError as error:
+        connection.request(method, target, sent, headers)
+        answer = connection.getresponse()
+        return _Answer(answer.status, answer.headers, answer.read())
+    except (OSError, HTTPException) as error:
         raise Unavailable(f"the runner does not answer: {type(error).__name__}") from error
+    finally:
+        connection.close()
 
 
-def _words(answer: httpx2.Response) -> str:
+def _words(answer: _Answer) -> str:
     try:
         return str(answer.json()["error"])[:500]
     except (ValueError, KeyError, TypeError):
-        return f"status {answer.status_code}"
+        return f"status {answer.status}"
 
 
 def _tensor(part: Mapping[str, Any]) -> Tensor:
