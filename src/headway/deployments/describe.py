@@ -5,7 +5,7 @@ writes them as he likes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import exp
 
 from headway.deployments.decision import Decision, Wait, may
@@ -32,7 +32,7 @@ def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[
         "shares": shares(look.current),
         "route_revision": look.current.revision if look.current else None,
         "steps": steps(deployment),
-        **_judged(s.verdict),
+        **_judged(s.verdict, vetoed={veto.metric for veto in s.vetoes}),
         "next": _next(look, evidence, decision),
         "rollback": _rollback(look),
         "plan": deployment.plan.document(),
@@ -113,7 +113,7 @@ def _going_back(deployment: Deployment) -> bool:
     return deployment.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}
 
 
-def _judged(verdict: Verdict | None) -> dict[str, Json]:
+def _judged(verdict: Verdict | None, *, vetoed: Collection[str]) -> dict[str, Json]:
     if verdict is None:
         return {"finding": None, "reason": "nothing was judged yet", "evidence": [], "limits": []}
     needed = exp(verdict.log_needed)
@@ -131,7 +131,7 @@ def _judged(verdict: Verdict | None) -> dict[str, Json]:
                 "e_rate": _rounded(bounded(state.log_rate)),
                 "e_worse": _rounded(bounded(state.log_worse)),
                 "e_needed": _rounded(bounded(state.log_needed)),
-                "hit": state.hit,
+                "hit": state.hit or state.limit.metric in vetoed,
             }
             for state in verdict.limits
         ],
@@ -207,8 +207,15 @@ def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str
         "expected_at": at,
         "requests": None if forecast is None else forecast.requests,
         "seconds": None if at is None else max(0.0, round((at - s.now) / SECOND, 1)),
-        "after": None if deployment.next_step is None else deployment.next_step.words(),
+        "after": _after(deployment),
     }
+
+
+def _after(deployment: Deployment) -> str | None:
+    """Say what the plan has after the present step; on the way back there is nothing."""
+    if _going_back(deployment) or deployment.next_step is None:
+        return None
+    return deployment.next_step.words()
 
 
 def _rollback(look: Look) -> dict[str, Json] | None:

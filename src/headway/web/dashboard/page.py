@@ -91,8 +91,9 @@ class Card:
     actions: Sequence[Action]
 
     @property
-    def running(self) -> bool:
-        return self.status["finished_at"] is None
+    def seen(self) -> bool:
+        """Whether any request of the candidate has counted yet."""
+        return any(measure.shown["candidate_n"] for measure in self.measures)
 
     @property
     def stable(self) -> str | None:

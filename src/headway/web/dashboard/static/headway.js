@@ -123,8 +123,13 @@ function show() {
   const age = Math.round((performance.now() - heard) / 1000);
   const gone = age * 1000 > QUIET_MS || (failed && age >= 2);
   const then = new Date(asOf).toLocaleTimeString([], { ...clock, second: "2-digit" });
-  connection.dataset.state = gone ? "lost" : source.readyState === EventSource.OPEN ? "live" : "slow";
-  const words = { lost: `connection lost, ${age} s ago`, live: "live", slow: "every 5 seconds" };
+  connection.dataset.state = gone ? "lost" : ["still", "live", "slow"][source.readyState];
+  const words = {
+    still: "connecting",
+    live: "live",
+    slow: "every 5 seconds",
+    lost: `connection lost, ${age} s ago`,
+  };
   if (connection.textContent !== words[connection.dataset.state]) {
     connection.textContent = words[connection.dataset.state];
   }
