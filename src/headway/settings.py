@@ -4,17 +4,35 @@ Secrets of providers (`HEADWAY_SECRET_<NAME>`) are no options: `headway.adapters
 them, and never lets one go to a host that it is not bound to.
 """
 
+import base64
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Bytes = Annotated[int, Field(ge=0)]
 
 
+class WrongSettings(Exception):
+    """What is wrong with which variable; never the value, which may be a secret."""
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADWAY_", extra="ignore", frozen=True)
+
+    def __init__(self) -> None:
+        """Read the environment, or raise `WrongSettings`."""
+        try:
+            super().__init__()
+        except ValidationError as error:
+            wrong = [
+                f"HEADWAY_{str(fault['loc'][0]).upper()}: "
+                + fault["msg"].removeprefix("Value error, ").replace("Input s", "s")
+                for fault in error.errors()
+            ]
+            raise WrongSettings("; ".join(wrong)) from None
 
     data: Path = Field(
         default=Path("data"), description="Folder of the database, artifacts and keys."
@@ -100,6 +118,33 @@ class Settings(BaseSettings):
     def _known_level(cls, value: str) -> str:
         if value not in {"debug", "info", "warning", "error"}:
             raise ValueError("log level is debug, info, warning or error")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            for part in filter(None, map(str.strip, value.split(","))):
+                ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            raise ValueError("is a list of networks, such as 10.0.0.0/8, 192.0.2.7") from None
+        return value
+
+    @field_validator("outbound_ca")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _base64(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                base64.b64decode(value.get_secret_value().removeprefix("whsec_"), validate=True)
+            except ValueError:
+                raise ValueError("is whsec_ and base64, as in Standard Webhooks") from None
         return value
 
     @property

@@ -32,6 +32,9 @@ _STOP_AT_LAST: Final = 10.0
 _IDLE: Final = 1.0
 MISCONFIGURED: Final = 78
 """Exit code (EX_CONFIG) of a child that no restart can help: everything stops."""
+_PROVIDERS: Final = "HEADWAY_SECRET_"
+_OF_CONTROL: Final = ("HEADWAY_ADMIN_KEY", "HEADWAY_WEBHOOK_SECRET", "HEADWAY_METRICS_TOKEN")
+_OF_BOTH: Final = ("HEADWAY_ROOT_KEY", "HEADWAY_DATABASE_URL", "HEADWAY_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class Child:
     words: tuple[str, ...]
     first_to_stop: bool = False
     """Stopped before the others, so that what it passes on is still answered."""
+    not_told: tuple[str, ...] = ()
+    """Variables (by how they begin) that hold secrets which are none of its business."""
+
+    def reads(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment that it starts with."""
+        return {k: v for k, v in environment.items() if not k.startswith(self.not_told)}
 
 
 @dataclass(slots=True)
@@ -93,7 +102,7 @@ class Supervisor:
             [sys.executable, "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
             pass_fds=(self.socket.fileno(),),
-            env=dict(self.environment),
+            env=child.reads(self.environment),
             start_new_session=True,  # Ctrl-C is the supervisor's to hear
         )
         running.born = time.monotonic()
@@ -159,12 +168,18 @@ class Supervisor:
 def children(gateways: int) -> tuple[Child, ...]:
     """Return the tree of one machine; control first, since it is the slowest to start."""
     return (
-        Child("control", ("control",)),
+        Child("control", ("control",), not_told=(_PROVIDERS,)),
         *(
-            Child(f"gateway {number}", ("gateway", "--number", str(number)), first_to_stop=True)
+            Child(
+                f"gateway {number}",
+                ("gateway", "--number", str(number)),
+                first_to_stop=True,
+                not_told=_OF_CONTROL,
+            )
             for number in range(1, gateways + 1)
         ),
-        Child("runner", ("runner",)),
+        # It runs what others trained: it knows no secret at all.
+        Child("runner", ("runner",), not_told=(_PROVIDERS, *_OF_CONTROL, *_OF_BOTH)),
     )
 
 

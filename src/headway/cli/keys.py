@@ -1,14 +1,11 @@
 """`headway keys`: make and revoke keys; on the machine itself for a lost admin key."""
 
-import sys
-
 import click
 
 from headway.cli.client import from_environment
+from headway.cli.machine import told
 from headway.cli.output import age, as_json, show
-from headway.kernel.errors import HeadwayError
 from headway.settings import Settings
-from headway.supervisor import MISCONFIGURED
 
 
 @click.group()
@@ -51,11 +48,7 @@ def create(
     if here:
         from headway.wiring import database  # noqa: PLC0415 - only where it is wanted
 
-        try:
-            click.echo(database.create_key(Settings(), name=name, role=role))
-        except HeadwayError as error:
-            click.echo(f"headway: {error}", err=True)
-            sys.exit(MISCONFIGURED)
+        told(lambda: click.echo(database.create_key(Settings(), name=name, role=role)))()
         return
     body = {"name": name, "role": role}
     scopes = {"models": list(model), "environments": list(environment)}

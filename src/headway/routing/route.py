@@ -199,8 +199,13 @@ class Route:
 
     @property
     def stable(self) -> Arm:
-        """The arm with the role `stable` in the last rule, the one for everybody else."""
-        return next(arm for arm in self.rules[-1].arms if arm.role is Role.STABLE)
+        """The arm with the role `stable` in the last rule, the one for everybody else.
+
+        While a first version goes out there is none: then it is the one that most are sent to.
+        """
+        last = self.rules[-1]
+        stable = (arm for arm in last.arms if arm.role is Role.STABLE)
+        return next(stable, None) or max(last.arms, key=lambda arm: last.share_bp(arm.key))
 
     def versions(self) -> frozenset[str]:
         return frozenset(arm.version for rule in self.rules for arm in rule.arms)

@@ -1,5 +1,6 @@
 """Folders and sockets that belong to us alone."""
 
+import fcntl
 import os
 import socket
 import stat
@@ -16,11 +17,36 @@ LONGEST_SOCKET: Final = 103
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that nobody else may enter, or refuse one that somebody else may."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(0o700)
+    """Make a folder that nobody else may enter, or refuse one that is everybody's (`/tmp`)."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode
+        if mode & (stat.S_ISVTX | stat.S_IWOTH):
+            raise Refused(f"{path} is everybody's folder; name one of its own, such as {path}/hw")
+        if stat.S_IMODE(mode) & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise Refused(f"{path} cannot be used as a folder: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Refused(f"{path} cannot be written to")
     return path
+
+
+def claim(folder: Path) -> None:
+    """Have this folder of sockets to ourselves until this process ends, or raise `Conflict`.
+
+    The lock outlives `exec`, is not given to children, and cannot be left behind.
+    """
+    descriptor = os.open(folder / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only parameter
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Conflict(
+            f"another `headway serve` works on {folder}; stop it, or choose other data with "
+            "HEADWAY_DATA"
+        ) from error
 
 
 @contextmanager
@@ -36,11 +62,13 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
         sock.bind(str(path))
         path.chmod(0o600)
         sock.listen(1024)
+        ours = path.stat().st_ino
         yield sock
     finally:
         sock.close()
         with suppress(FileNotFoundError):
-            path.unlink()
+            if path.stat().st_ino == ours:  # else it is our successor's by now
+                path.unlink()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,14 +14,14 @@ def load_root_key(settings: Settings) -> RootKey:
     """Return the installation's root key; on one machine it is made when there is none."""
     if settings.root_key_file is not None:
         try:
-            return RootKey.parse(settings.root_key_file.read_text("ascii"))
+            return RootKey.parse(settings.root_key_file.read_text("utf-8", "replace"))
         except OSError as error:
             raise Refused(f"HEADWAY_ROOT_KEY_FILE cannot be read: {error.strerror}") from error
     if settings.root_key is not None:
         return RootKey.parse(settings.root_key.get_secret_value())
     path = private_folder(settings.data) / "root.key"
     with suppress(FileNotFoundError):
-        return RootKey.parse(path.read_text("ascii"))
+        return RootKey.parse(path.read_text("utf-8", "replace"))
     if settings.database_url is not None and not settings.database_url.startswith("sqlite"):
         raise Refused(
             "a database that several machines share needs one root key for all of them: set "
