@@ -18,12 +18,24 @@ from typing import Any
 import pytest
 from tests.e2e.processes import free_port
 
+from headway.supervisor import children
 from headway.testing.provider import Received, Reply, ScriptedProvider
+from headway.wiring.logs import hidden, redact
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 _PRIVATE = frozenset({"root.key", "admin.key"})
 """The only files that hold a secret in the clear."""
 _PATIENCE = 30.0
+_SECRETS = (
+    "HEADWAY_ADMIN_KEY",
+    "HEADWAY_DATABASE_URL",
+    "HEADWAY_DATA",
+    "HEADWAY_METRICS_TOKEN",
+    "HEADWAY_ROOT_KEY",
+    "HEADWAY_ROOT_KEY_FILE",
+    "HEADWAY_SECRET_OPENAI",
+    "HEADWAY_WEBHOOK_SECRET",
+)
 
 
 def canary(name: str) -> str:
@@ -114,14 +126,14 @@ def quoting(credential: str) -> Reply:
 
 def test_a_secret_in_any_field_is_found_nowhere(tmp_path: Path) -> None:
     data, log = tmp_path / "d", tmp_path / "log"
-    hidden = {
+    planted = {
         name: canary(name) for name in ("provider", "metrics", "url", "sent", "head", "text")
     }
     webhook = secrets.token_bytes(24).hex()
     settings = {
-        "HEADWAY_SECRET_LAB": hidden["provider"],
+        "HEADWAY_SECRET_LAB": planted["provider"],
         "HEADWAY_SECRET_LAB_HOSTS": "127.0.0.1",
-        "HEADWAY_METRICS_TOKEN": hidden["metrics"],
+        "HEADWAY_METRICS_TOKEN": planted["metrics"],
         "HEADWAY_WEBHOOK_SECRET": f"whsec_{webhook}",
     }
     seen_upstream: list[Received] = []
@@ -129,17 +141,17 @@ def test_a_secret_in_any_field_is_found_nowhere(tmp_path: Path) -> None:
     def script(received: Received) -> Reply:
         seen_upstream.append(received)
         if received.asked == "refuse":
-            return quoting(hidden["provider"])
+            return quoting(planted["provider"])
         return Reply(text="Hello")
 
     with ScriptedProvider(script) as provider, serving(data, settings, log) as headway:
-        keys = _use_everything(headway, provider, hidden)
+        keys = _use_everything(headway, provider, planted)
         private = [headway.key, *keys, (data / "root.key").read_text().strip(), webhook]
         command_lines = _command_lines()
 
-    assert any(hidden["provider"] in str(r.headers) for r in seen_upstream)  # it was used
+    assert any(planted["provider"] in str(r.headers) for r in seen_upstream)  # it was used
     assert not any(headway.key in str(r.headers) for r in seen_upstream)
-    wanted = [*hidden.values(), *private]
+    wanted = [*planted.values(), *private]
     answers = b"\n".join(headway.answers)
     for secret in (s for s in wanted if s not in keys):  # a new key is answered once
         assert secret.encode() not in answers, secret
@@ -153,7 +165,7 @@ def test_a_secret_in_any_field_is_found_nowhere(tmp_path: Path) -> None:
 
 
 def _use_everything(
-    headway: Watched, provider: ScriptedProvider, hidden: Mapping[str, str]
+    headway: Watched, provider: ScriptedProvider, planted: Mapping[str, str]
 ) -> list[str]:
     """Make, deploy, call, fail and refuse with a secret wherever one may be put; return keys."""
     call = headway.call
@@ -163,10 +175,10 @@ def _use_everything(
     target = {"provider": "openai", "base_url": provider.url, "model": "m", "credential": "lab"}
     assert call("POST", "/api/v1/models", {"name": "bot"})[0] == 201
     for wrong in (
-        {"base_url": f"http://user:{hidden['url']}@127.0.0.1:9/v1"},
-        {"headers": {"Authorization": f"Bearer {hidden['head']}"}},
-        {"credential": hidden["sent"] + "/"},
-        {"api_key": hidden["sent"]},
+        {"base_url": f"http://user:{planted['url']}@127.0.0.1:9/v1"},
+        {"headers": {"Authorization": f"Bearer {planted['head']}"}},
+        {"credential": planted["sent"] + "/"},
+        {"api_key": planted["sent"]},
     ):
         status, _ = call(
             "POST", "/api/v1/models/bot/versions", {"version": "9.0.0", "target": target | wrong}
@@ -175,9 +187,9 @@ def _use_everything(
     created = call("POST", "/api/v1/models/bot/versions", {"version": "1.0.0", "target": target})
     assert created[0] == 201
     assert call("POST", "/api/v1/deployments", {"model": "bot", "to": "1.0.0"})[0] == 201
-    chat = {"model": "bot", "messages": [{"role": "user", "content": hidden["text"]}]}
+    chat = {"model": "bot", "messages": [{"role": "user", "content": planted["text"]}]}
     headway.until("POST", "/v1/chat/completions", wanted=200, body=chat)
-    for words in ("refuse", hidden["text"]):
+    for words in ("refuse", planted["text"]):
         body = {"model": "bot", "messages": [{"role": "user", "content": words}]}
         status, _ = call(
             "POST",
@@ -185,24 +197,22 @@ def _use_everything(
             body,
             key=made["key"],
             headers={
-                "Headway-Conversation": hidden["text"],
-                "Headway-User": hidden["text"],
-                "Cookie": hidden["head"],
-                "X-Api-Key-Other": hidden["head"],
+                "Headway-Conversation": planted["text"],
+                "Headway-User": planted["text"],
+                "Cookie": planted["head"],
+                "X-Api-Key-Other": planted["head"],
             },
         )
         assert status == (502 if words == "refuse" else 200)
     for path in ("/api/v1/models", "/v1/chat/completions", "/v2/models/bot/infer", "/metrics"):
-        for wrong in (hidden["sent"], f"hw_abcdefgh_{hidden['sent']}", gone["key"]):
-            assert call("POST" if "v1/c" in path else "GET", path, chat, key=wrong)[0] in {
-                401,
-                405,
-            }
-    assert call("GET", "/metrics", key=hidden["metrics"])[0] == 200
+        for unknown in (planted["sent"], f"hw_abcdefgh_{planted['sent']}", gone["key"]):
+            method = "POST" if path.startswith("/v1/chat") else "GET"
+            assert call(method, path, chat, key=unknown)[0] in {401, 405}
+    assert call("GET", "/metrics", key=planted["metrics"])[0] == 200
     # Broken bodies and questions: what cannot be read is not quoted at length, and not logged.
-    call("POST", "/v1/chat/completions", b"{" + hidden["text"].encode())
-    call("POST", "/api/v1/models", b'{"name": ' + hidden["text"].encode())
-    call("GET", f"/api/v1/nothing/here?token={hidden['text']}")
+    call("POST", "/v1/chat/completions", b"{" + planted["text"].encode())
+    call("POST", "/api/v1/models", b'{"name": ' + planted["text"].encode())
+    call("GET", f"/api/v1/nothing/here?token={planted['text']}")
     for path in ("/readyz", "/metrics", "/api/v1/keys", "/api/v1/deployments", "/v2/models/bot"):
         call("GET", path)
     call("GET", "/api/v1/models/bot/versions/1.0.0")
@@ -258,6 +268,27 @@ def test_a_wrong_setting_is_named_in_one_line_without_its_value(
     assert done.stderr.startswith(f"headway: {variable}: ")
     assert len(done.stderr.splitlines()) == 1
     assert "CANARY" not in done.stderr
+
+
+def test_no_child_is_told_a_secret_that_is_none_of_its_business() -> None:
+    told = {child.name: child.reads(dict.fromkeys(_SECRETS, "x")) for child in children(1)}
+    assert set(told["runner"]) == {"HEADWAY_DATA"}
+    assert "HEADWAY_SECRET_OPENAI" not in told["control"]
+    assert not {"HEADWAY_ADMIN_KEY", "HEADWAY_WEBHOOK_SECRET"} & set(told["gateway 1"])
+    assert {"HEADWAY_SECRET_OPENAI", "HEADWAY_ROOT_KEY"} <= set(told["gateway 1"])
+
+
+def test_what_a_variable_hides_is_struck_out_of_logs() -> None:
+    environment = {
+        "HEADWAY_SECRET_LAB": "no-pattern-would-find-this",
+        "HEADWAY_SECRET_LAB_HOSTS": "api.example.com",
+        "HEADWAY_DATABASE_URL": "postgresql+psycopg://me:of-the-database@db/x",
+        "HEADWAY_DATA": "/var/lib/headway",
+    }
+    given = hidden(environment)
+    assert set(given) == {"no-pattern-would-find-this", "of-the-database"}
+    text = "no-pattern-would-find-this and of-the-database went to api.example.com"
+    assert redact(text, given) == "[secret] and [secret] went to api.example.com"
 
 
 def test_everybodys_folder_is_left_as_it_is(tmp_path: Path) -> None:

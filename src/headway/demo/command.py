@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,8 @@ CHAPTERS: Final = (
 @click.option("--rate", type=float, default=_RATE, show_default=True, help="Requests per second.")
 def demo(*, leave: bool, data: Path | None, port: int | None, rate: float) -> None:
     """Tell the whole story on real traffic, and leave the server running."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the server stops with us, however we stop
+        signal.signal(number, signal.default_int_handler)
     data = data or Path(os.environ.get("HEADWAY_DATA", "data"))
     port = port or int(os.environ.get("HEADWAY_PORT", "8000"))
     narrator = Narrator()

@@ -1,11 +1,13 @@
 """Logs: one JSON object a line on standard error, of allowed fields, with secrets struck out."""
 
 import logging
+import os
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 FIELDS: Final = frozenset(
     {
@@ -42,10 +44,35 @@ _SECRETS: Final = re.compile(
     r"|(?<=://)[^/\s@]*:[^/\s@]*(?=@)"
 )
 STRUCK: Final = "[secret]"
+_HOLDERS: Final = frozenset(
+    {
+        "HEADWAY_ADMIN_KEY",
+        "HEADWAY_KEY",
+        "HEADWAY_METRICS_TOKEN",
+        "HEADWAY_ROOT_KEY",
+        "HEADWAY_WEBHOOK_SECRET",
+    }
+)
+_SHORTEST: Final = 8
+"""Shorter values are in half of all words, and secrets of nobody."""
 
 
-def redact(text: str) -> str:
-    """Strike out what looks like a secret."""
+def hidden(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the secrets that variables hold, the longest first; many look like any word."""
+    found = set()
+    for name, value in environment.items():
+        if name in _HOLDERS or (
+            name.startswith("HEADWAY_SECRET_") and not name.endswith("_HOSTS")
+        ):
+            found.add(value.strip())
+    found.add(urlsplit(environment.get("HEADWAY_DATABASE_URL", "")).password or "")
+    return tuple(sorted((v for v in found if len(v) >= _SHORTEST), key=len, reverse=True))
+
+
+def redact(text: str, given: Sequence[str] = ()) -> str:
+    """Strike out what looks like a secret, and the secrets that we were given."""
+    for value in given:
+        text = text.replace(value, STRUCK)
     return _SECRETS.sub(STRUCK, text)
 
 
@@ -55,12 +82,14 @@ def configure(process: str, level: str) -> None:
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: it cannot be imported
     import structlog  # noqa: PLC0415 - what most gateways never need
 
+    given = hidden(os.environ)
+
     def clean(
         _logger: object, _name: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         kept = {name: value for name, value in event.items() if name in FIELDS}
         return {
-            name: redact(value) if isinstance(value, str) else value
+            name: redact(value, given) if isinstance(value, str) else value
             for name, value in kept.items()
         } | {"process": process}
 
@@ -80,7 +109,7 @@ def configure(process: str, level: str) -> None:
 def configure_libraries() -> None:
     """Have the loggers of libraries write to standard error, with secrets struck out."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Redacting(hidden(os.environ)))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
@@ -108,5 +137,9 @@ class LateLog:
 
 
 class _Redacting(logging.Formatter):
+    def __init__(self, given: Sequence[str]) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._given = given
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return redact(super().format(record), self._given)
