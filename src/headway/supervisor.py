@@ -34,6 +34,12 @@ MISCONFIGURED: Final = 78
 """Exit code (EX_CONFIG) of a child that no restart can help: everything stops."""
 _PROVIDERS: Final = "HEADWAY_SECRET_"
 _OF_CONTROL: Final = ("HEADWAY_ADMIN_KEY", "HEADWAY_WEBHOOK_SECRET", "HEADWAY_METRICS_TOKEN")
+_KEPT_MEMORY: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+}
+"""Have glibc keep what one request gave back for the next: else a body of some ten KB costs a dozen
+page faults, a sixth of all that its request costs."""
 _OF_BOTH: Final = ("HEADWAY_ROOT_KEY", "HEADWAY_DATABASE_URL", "HEADWAY_KEY")
 
 
@@ -47,10 +53,13 @@ class Child:
     """Stopped before the others, so that what it passes on is still answered."""
     not_told: tuple[str, ...] = ()
     """Variables (by how they begin) that hold secrets which are none of its business."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Variables that are set unless the user has set them."""
 
     def reads(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return the environment that it starts with."""
-        return {k: v for k, v in environment.items() if not k.startswith(self.not_told)}
+        mine = {k: v for k, v in environment.items() if not k.startswith(self.not_told)}
+        return {**self.told, **mine}
 
 
 @dataclass(slots=True)
@@ -175,6 +184,7 @@ def children(gateways: int) -> tuple[Child, ...]:
                 ("gateway", "--number", str(number)),
                 first_to_stop=True,
                 not_told=_OF_CONTROL,
+                told=_KEPT_MEMORY,
             )
             for number in range(1, gateways + 1)
         ),
