@@ -34,6 +34,11 @@ def conversation(name: str) -> UnitHints:
     return UnitHints(conversation_header=name)
 
 
+def test_route_of_a_first_version_that_still_goes_out_has_somebody_for_everybody() -> None:
+    assert route(whole(CANDIDATE)).stable is CANDIDATE
+    assert route(split(9_000)).stable is STABLE
+
+
 def test_conversation_stays_on_its_arm() -> None:
     table = compile_route(route(split(3_000)))
     for i in range(50):
