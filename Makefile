@@ -35,15 +35,18 @@ lock:
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# uv where it works (it does not read pip's configuration), else pip. The project itself is
-# installed without isolation, from the build tools in the lock.
+# uv where it works (it does not read pip's configuration), else pip. A uv that is fetched for this
+# does not stay: it is 50 MB. The project itself is installed without isolation, from the build
+# tools in the lock.
 define install
 	@test -d .venv || $(PY) -m venv .venv
 	@echo 'Installing $(1) (10 to 60 seconds) ...'
-	@if command -v uv >/dev/null; then UV=uv; \
-	  elif $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt; then UV=$(BIN)/uv; fi; \
-	  { [ -n "$$UV" ] && $$UV pip install -q --require-hashes --python $(BIN)/python -r $(1); } \
-	  || $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes --only-binary :all: -r $(1)
+	@PIP="$(BIN)/python -m pip install -q --disable-pip-version-check"; T=$$(mktemp -d); \
+	  if command -v uv >/dev/null; then UV=uv; \
+	  elif $$PIP --require-hashes --target "$$T" -r requirements/uv.txt; then UV=$$T/bin/uv; fi; \
+	  { [ -n "$$UV" ] && "$$UV" pip install -q --require-hashes --python $(BIN)/python -r $(1); } \
+	  || $$PIP --no-compile --no-deps --require-hashes --only-binary :all: -r $(1); \
+	  STATUS=$$?; rm -rf "$$T"; exit $$STATUS
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 endef
