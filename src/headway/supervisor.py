@@ -38,8 +38,8 @@ _KEPT_MEMORY: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
 }
-"""Have glibc keep what one request gave back for the next: else a body of some ten KB costs a dozen
-page faults, a sixth of all that its request costs."""
+"""Have glibc keep what one request gave back for the next: else a body of some ten KB costs a
+dozen page faults, a sixth of all that its request costs."""
 _OF_BOTH: Final = ("HEADWAY_ROOT_KEY", "HEADWAY_DATABASE_URL", "HEADWAY_KEY")
 
 
