@@ -78,6 +78,22 @@ def test_upstream_gets_the_versions_model_and_credential_and_nothing_of_the_call
     assert not {"cookie", "x-forwarded-for", "headway-conversation", "x-api-key"} & fields.keys()
 
 
+def test_list_in_several_fields_goes_up_whole(traffic: Traffic) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", traffic.gateway.port, timeout=10)
+    body = json.dumps({"model": "bot", "messages": HELLO}).encode()
+    connection.putrequest("POST", "/v1/chat/completions")
+    connection.putheader("authorization", f"Bearer {traffic.gateway.key}")
+    connection.putheader("content-length", str(len(body)))
+    connection.putheader("tracestate", "first=1")
+    connection.putheader("tracestate", "second=2")
+    connection.endheaders(body)
+    assert connection.getresponse().status == 200
+    connection.close()
+    (received,) = traffic.provider.requests
+    # The scripted provider keeps the last of several; a gateway that sends one sends the first.
+    assert received.headers["tracestate"] == "second=2"
+
+
 def test_stream_passes_and_ends(traffic: Traffic) -> None:
     stream = traffic.client().chat.completions.create(model="bot", messages=HELLO, stream=True)
     chunks = list(stream)

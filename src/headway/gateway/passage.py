@@ -219,7 +219,7 @@ class Passage:
             raise NotAnswered(_wrong_path(destination))
         headers = self._fields_up
         body = self._format.write(self._asked, prepared.settings, headers)
-        fields = _NO_FIELDS if _UP.isdisjoint(headers) else _upward(headers)
+        fields = _NO_FIELDS if _UP.isdisjoint(headers) else _upward(self._call.headers)
         self._request = (b"%b%bcontent-length: %d\r\n\r\n" % (head, fields, len(body)), body)
         self._send(prepared)
         if self._flight is not None:
@@ -578,12 +578,13 @@ _WORDS: Final = {
 }
 
 
-def _upward(headers: Fields) -> bytes:
-    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers.items() if name in _UP]
-    own = headers.get(b"x-request-id")
-    if own is not None and not is_id(own):
-        lines.remove(b"x-request-id: %b\r\n" % own)
-    return b"".join(lines)
+def _upward(headers: Headers) -> bytes:
+    """Return what of the caller's head goes on; a list may stand in several fields."""
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in headers
+        if name in _UP and (name != b"x-request-id" or is_id(value))
+    )
 
 
 def _patience(value: bytes) -> float:
