@@ -9,7 +9,7 @@ import pytest
 from headway.auth.key import Key, Secret, digester
 from headway.auth.policy import Caller
 from headway.auth.role import Role
-from headway.auth.service import KeyService, Wish, role_named
+from headway.auth.service import KeyService, Wish
 from headway.kernel.errors import (
     Conflict,
     Forbidden,
@@ -244,12 +244,6 @@ def test_a_wrong_wish_is_refused(
         service.create(wish, by=admin)
 
     assert refused.value.faults[0].pointer == pointer
-
-
-def test_an_unknown_role_is_refused_with_the_nearest() -> None:
-    assert role_named("viewer") is Role.VIEWER
-    with pytest.raises(Invalid, match="did you mean 'deployer'"):
-        role_named("deploy")
 
 
 # The first key

@@ -31,6 +31,7 @@ from headway.deployments.service import DeploymentService
 from headway.deployments.strategies.canary import canary
 from headway.kernel.clock import DAY, MINUTE, SECOND, utc_now
 from headway.kernel.errors import HeadwayError, NotFound
+from headway.kernel.ids import new_id
 from headway.outbox.actor import Actor
 from headway.outbox.courier import Courier
 from headway.persistence.engine import Database, Transaction, open_database
@@ -39,6 +40,7 @@ from headway.persistence.work import SqlWork
 from headway.registry.model import Version
 from headway.registry.ports import VersionQuery
 from headway.registry.service import RegistryService
+from headway.snapshots.service import SnapshotService
 from headway.tracking.measurement import Batch, Count, Measurement, Veto
 from headway.tracking.sketch import Sketch
 
@@ -142,6 +144,7 @@ class World:
             self.begin, {"canary": canary}, _CHECKS, read=self.read
         )
         self.rollbacks = RollbackService(self.begin, _CHECKS)
+        self.snapshots = SnapshotService(self.begin, utc_now, new_id)
         self.reconciler = Reconciler(f"life:{os.getpid()}", self.begin, _CHECKS, read=self.read)
         self.courier = Courier(
             f"courier:{os.getpid()}",
@@ -218,7 +221,7 @@ class World:
         to = "previous"
         kind = self.chance.choice(["previous", "snapshot", "version"])
         if kind == "snapshot":
-            kept = self.rollbacks.snapshots(model=MODEL, environment=environment, limit=10)
+            kept = self.snapshots.listing(MODEL, environment, limit=10)
             to = self.chance.choice(kept).id if kept else to
         if kind == "version":
             with self.read() as work:
@@ -231,9 +234,7 @@ class World:
 
     def take_snapshot(self) -> None:
         environment = self.chance.choice((*BUSY, SILENT))
-        made = self.rollbacks.take_snapshot(
-            model=MODEL, environment=environment, reason="chaos", actor=_ADA
-        )
+        made = self.snapshots.take(MODEL, environment, actor=_ADA, reason="chaos")
         self.answered("snapshot", made.id)
 
     def intend(self) -> None:

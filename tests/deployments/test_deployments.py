@@ -535,7 +535,7 @@ def test_each_change_of_the_route_leaves_a_snapshot_of_what_was(world: World) ->
     before = world.route()
     world.deploy("1.1.0")
     world.tick()
-    (snapshot, *_) = world.rollbacks.snapshots(model=MODEL, environment=PRODUCTION)
+    (snapshot, *_) = world.snapshots.listing(MODEL, PRODUCTION)
 
     assert snapshot.revision == before.revision
     assert snapshot.digest == before.digest

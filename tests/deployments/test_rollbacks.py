@@ -91,9 +91,7 @@ def test_to_a_version_gives_it_to_everybody(world: World) -> None:
 
 def test_to_a_snapshot_is_its_text_byte_for_byte(world: World) -> None:
     salted = world.route()
-    snapshot = world.rollbacks.take_snapshot(
-        model=MODEL, environment=PRODUCTION, reason="before the fair", actor=ADA
-    )
+    snapshot = world.snapshots.take(MODEL, PRODUCTION, actor=ADA, reason="before the fair")
     back(world, "1.2.0")
     back(world, snapshot.id)
 

@@ -27,6 +27,7 @@ from headway.registry.signature import Signature
 from headway.registry.target import LocalTarget, Timeouts
 from headway.registry.version import SemVer
 from headway.routing.route import Route
+from headway.snapshots.service import SnapshotService
 from headway.testing import memory
 from headway.tracking.measurement import Batch, Count, Measurement, Veto
 from headway.tracking.sketch import Sketch
@@ -70,6 +71,7 @@ class World:
             new_id=self.new_id,
         )
         self.rollbacks = RollbackService(begin=self.begin, checks=self.checks, new_id=self.new_id)
+        self.snapshots = SnapshotService(self.begin, lambda: self.now, self.new_id)
         self.reconciler = self.another_reconciler("first")
         with self.begin() as work:
             work.models.add(Model(MODEL, self.now, "ada"))

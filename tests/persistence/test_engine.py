@@ -18,13 +18,18 @@ from headway.persistence.engine import (
     StorageFailed,
     Transaction,
     checkpoint,
-    database_ping,
     open_database,
     safe_for_several_writers,
 )
 from headway.persistence.tables import counters, settings
 
 ONE = sa.select(sa.literal(1))
+
+
+def ping(database: Database) -> None:
+    """Ask for an answer, waiting for no writer."""
+    with Transaction(database, read_only=True) as transaction:
+        assert transaction.scalar(ONE) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_a_writer_that_waited_too_long_is_told_that_somebody_writes(
         other_process.execute("BEGIN IMMEDIATE")
         with pytest.raises(Contended, match="somebody else is writing"):
             start(partial(sql.begin, sqlite_database))
-        database_ping(sqlite_database)
+        ping(sqlite_database)
 
 
 def test_two_writers_of_one_process_stand_in_a_line(sqlite_database: Database) -> None:
@@ -167,7 +172,7 @@ def test_a_broken_file_is_a_failed_storage(tmp_path: Path, harm: Callable[[Path]
     file = tmp_path / "broken.db"
     harm(file)
     with open_database(f"sqlite:///{file}") as database, pytest.raises(StorageFailed):
-        database_ping(database)
+        ping(database)
 
 
 def test_a_database_that_is_gone_is_unavailable(tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_a_database_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         f"postgresql://nobody@/none?host={tmp_path}",
     ):
         with open_database(url) as database, pytest.raises(Unavailable):
-            database_ping(database)
+            ping(database)
 
 
 def test_a_mistake_of_ours_is_not_hidden(database: Database) -> None:
@@ -202,7 +207,7 @@ def test_a_connection_lost_in_the_middle_is_unavailable(postgres_database: Datab
         with pytest.raises(Unavailable) as lost:
             transaction.rows(ONE)
         assert not isinstance(lost.value, OutcomeUnknown)
-    database_ping(postgres_database)
+    ping(postgres_database)
 
 
 def test_a_connection_lost_during_commit_leaves_the_outcome_unknown(
@@ -213,7 +218,7 @@ def test_a_connection_lost_during_commit_leaves_the_outcome_unknown(
         transaction.before_commit(lambda: _end(postgres_database, transaction))
         with pytest.raises(OutcomeUnknown):
             transaction.commit()
-    database_ping(postgres_database)
+    ping(postgres_database)
 
 
 def test_writers_that_block_each_other_are_told_to_try_again(postgres_database: Database) -> None:
@@ -231,10 +236,10 @@ def test_when_every_connection_is_in_use_one_is_told_so(tmp_path: Path) -> None:
         for transaction in held:
             transaction.rows(ONE)
         with pytest.raises(Busy):
-            database_ping(database)
+            ping(database)
         for transaction in held:
             transaction.close()
-        database_ping(database)
+        ping(database)
 
 
 def test_a_checkpoint_empties_the_log(sqlite_database: Database) -> None:

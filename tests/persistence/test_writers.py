@@ -42,7 +42,7 @@ from headway.kernel.errors import Conflict, Contended, NotFound
 from headway.outbox.answer import Answer, Scope
 from headway.outbox.event import Event
 from headway.persistence import work as sql
-from headway.persistence.engine import Database, retrying
+from headway.persistence.engine import Database
 from headway.registry.model import Alias
 
 SCOPE = Scope(key_id="k1", method="POST", path="/models", key="abc")
@@ -178,7 +178,13 @@ def test_a_work_that_failed_cannot_be_committed(database: Database) -> None:
 
 
 def patiently(database: Database, unit: Callable[[sql.SqlWork], object]) -> object:
-    return retrying(partial(sql.begin, database), unit, times=20)
+    """Do a unit of work and commit it; anew for as long as another writer is faster."""
+    while True:
+        with suppress(Contended):
+            with sql.begin(database) as work:
+                result = unit(work)
+                work.commit()
+            return result
 
 
 def test_of_fifty_deployments_at_once_exactly_one_is_active(database: Database) -> None:
@@ -319,28 +325,6 @@ def test_an_intent_that_races_with_its_deployment_is_never_slept_over(database: 
             units = [lambda work: work.intents.add(asked), give_back]
             list(threads.map(partial(patiently, database), units))
     assert claim(begin, "a")[0].state is State.RUNNING
-
-
-def test_a_unit_of_work_is_repeated_only_while_it_loses_to_others(begin: Begin) -> None:
-    pauses: list[float] = []
-    attempts: list[int] = []
-
-    def lose(_: Work) -> None:
-        attempts.append(1)
-        if len(attempts) < 3:
-            raise Contended("somebody else is writing")
-
-    retrying(begin, lose, pause=pauses.append)
-    assert len(attempts) == 3
-    assert len(pauses) == 2
-
-    def refuse(_: Work) -> None:
-        attempts.append(1)
-        raise Conflict("stands in the way")
-
-    with pytest.raises(Conflict):
-        retrying(begin, refuse, pause=pauses.append)
-    assert len(attempts) == 4
 
 
 def test_a_flush_waits_for_nobody_who_reads(sqlite_database: Database) -> None:

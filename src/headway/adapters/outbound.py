@@ -403,10 +403,6 @@ class Secrets:
             )
         return value
 
-    def reveal_all(self) -> tuple[str, ...]:
-        """Return every value: for the redactor of logs, which must know what to look for."""
-        return tuple(secret.reveal() for secret in self._values.values())
-
     def __repr__(self) -> str:
         return f"Secrets({', '.join(sorted(self._values))})"
 

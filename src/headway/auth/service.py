@@ -11,7 +11,7 @@ from headway.auth.ports import Begin, Work
 from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.kernel.clock import Clock
 from headway.kernel.errors import Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated
-from headway.kernel.names import check_name, check_text, unknown_word
+from headway.kernel.names import check_name, check_text
 from headway.outbox.actor import HEADWAY, Actor
 from headway.outbox.event import Event
 
@@ -167,15 +167,6 @@ class KeyService:
         )
         work.outbox.add(_event("key.created", key, actor, now, ""))
         return key
-
-
-def role_named(word: str, *, pointer: str = "/role") -> Role:
-    """Return the role of that name, or raise `Invalid` with the nearest one."""
-    try:
-        return Role(word)
-    except ValueError:
-        known = [role.value for role in Role]
-        raise Invalid.at(pointer, unknown_word(word, known, what="role")) from None
 
 
 def _checked(wish: Wish, now: int) -> Wish:

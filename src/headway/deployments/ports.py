@@ -28,9 +28,6 @@ class Deployments(Protocol):
 
     def active(self, model: str, environment: str) -> Deployment | None: ...
 
-    def queue(self, model: str, environment: str) -> Sequence[Deployment]:
-        """Return those in state queued, oldest first."""
-
     def list(
         self,
         *,

@@ -31,7 +31,7 @@ from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.outbox.message import Message
 from headway.routing.route import Route
-from headway.snapshots.snapshot import PREVIOUS, Snapshot
+from headway.snapshots.snapshot import PREVIOUS
 
 _TRIES: Final = 20
 _LOOK_BACK: Final = 500
@@ -87,54 +87,6 @@ class RollbackService:
             return work.rollbacks.list(
                 model=model, environment=environment, before=before, limit=limit
             )
-
-    def take_snapshot(
-        self, *, model: str, environment: str, reason: str, actor: Actor
-    ) -> Snapshot:
-        """Keep the present route by name."""
-        check_text(reason, pointer="/reason")
-        with self.begin() as work:
-            current = work.routes.current(work.models.get(model).name, environment)
-            snapshot = replace(
-                snapshot_of(
-                    current,
-                    snapshot_id=self.new_id("snap"),
-                    reason=reason,
-                    at=work.now(),
-                    by=actor.name,
-                    deployment=None,
-                ),
-                reason=reason,
-            )
-            work.snapshots.add(snapshot)
-            work.outbox.add(
-                Event(
-                    kind="snapshot.taken",
-                    subject=f"route:{current.name}",
-                    at=snapshot.created_at,
-                    actor=actor.name,
-                    actor_kind=actor.kind,
-                    why=reason,
-                    detail={"snapshot": snapshot.id, "revision": snapshot.revision},
-                    model=current.model,
-                    environment=current.environment,
-                )
-            )
-            work.commit()
-        return snapshot
-
-    def snapshots(
-        self, *, model: str, environment: str, before: str | None = None, limit: int = 100
-    ) -> Sequence[Snapshot]:
-        """Return snapshots of a route with ids below `before`, newest first."""
-        with self.begin() as work:
-            return work.snapshots.of(model, environment, before=before, limit=limit)
-
-    def snapshot(self, snapshot_id: str) -> tuple[Snapshot, Route]:
-        """Return a snapshot and the route that it keeps."""
-        with self.begin() as work:
-            found = work.snapshots.get(snapshot_id)
-            return found, work.routes.get(found.model, found.environment, found.revision)
 
     def _roll_back(
         self, model: str, environment: str, to: str, why: str, actor: Actor

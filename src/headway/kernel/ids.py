@@ -2,14 +2,11 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Final
 
 from headway.kernel.clock import Clock, utc_now
 
 NewId = Callable[[str], str]
 """Takes a prefix (`dep`), returns an id (`dep_0192…`)."""
-
-_ALPHABET: Final = "0123456789abcdef"
 
 
 def new_id(prefix: str, *, clock: Clock = utc_now, random_bits: int | None = None) -> str:

@@ -58,11 +58,6 @@ class SqlDeployments:
         row = self._transaction.row(sa.select(deployments).where(*on_route))
         return None if row is None else _deployment(row)
 
-    def queue(self, model: str, environment: str) -> Sequence[Deployment]:
-        on_route = (_t.route == route_key(model, environment), _t.state == State.QUEUED)
-        query = sa.select(deployments).where(*on_route).order_by(_t.id)
-        return [_deployment(row) for row in self._transaction.rows(query)]
-
     def list(
         self,
         *,

@@ -14,16 +14,13 @@ What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
 import contextlib
 import importlib
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Final, NoReturn, Protocol, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -222,12 +219,6 @@ def _open_postgresql(url: sa.URL, *, pool_size: int, application: str) -> Databa
 
 def _option(value: str | tuple[str, ...] | None) -> str:
     return " ".join(value) if isinstance(value, tuple) else value or ""
-
-
-def database_ping(database: Database) -> None:
-    """Raise `Unavailable` unless the database answers; waits for no writer."""
-    with Transaction(database, read_only=True) as transaction:
-        transaction.scalar(sa.select(sa.literal(1)))
 
 
 def checkpoint(database: Database) -> None:
@@ -433,7 +424,6 @@ class Transaction:
 _UNDONE: Final = "an earlier statement of this transaction failed, so all of it was undone"
 _BUSY: Final = "somebody else is writing to the database; look again"
 
-_SQLITE_UNDONE: Final = "an earlier statement of this transaction failed, so all of it was undone"
 _SQLITE_BUSY: Final = {5, 6}  # BUSY, LOCKED
 _SQLITE_FAILED: Final = {10, 11, 26}  # IOERR, CORRUPT, NOTADB
 _SQLITE_FULL: Final = 13
@@ -483,37 +473,6 @@ def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
 def _broken_rule(error: exc.IntegrityError) -> str:
     text = str(error.orig).splitlines()[0] if error.orig else ""
     return f"the database refuses it: {text}"
-
-
-class Work(Protocol):
-    def commit(self) -> None: ...
-
-
-W = TypeVar("W", bound=Work)
-
-
-def retrying(
-    begin: Callable[[], AbstractContextManager[W]],
-    unit: Callable[[W], T],
-    *,
-    times: int = 3,
-    pause: Callable[[float], None] = time.sleep,
-) -> T:
-    """Do a unit of work and commit it; anew, with a pause, when it lost against another writer.
-
-    Raise `Contended` when it lost `times` times more. The unit must leave no trace outside.
-    """
-    for attempt in range(times + 1):
-        try:
-            with begin() as work:
-                result = unit(work)
-                work.commit()
-                return result
-        except Contended:
-            if attempt == times:
-                raise
-            pause(random.uniform(0.5, 1.5) * 0.02 * 2**attempt)  # noqa: S311 - jitter, no secret
-    raise AssertionError
 
 
 def values_of(row: sa.Row[Any], names: Sequence[str]) -> Mapping[str, Any]:

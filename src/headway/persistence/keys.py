@@ -110,16 +110,9 @@ class SqlSessions:
         self._transaction.run(sa.update(sessions).where(*one).values(seen_at=at))
 
     def revoke(self, digest: str, at: int) -> None:
-        self._revoke(sessions.c.digest == digest, at)
-
-    def revoke_of(self, key_id: str, at: int) -> None:
-        """End every session of a key."""
-        self._revoke(sessions.c.key_id == key_id, at)
+        still_open = (sessions.c.digest == digest, sessions.c.revoked_at.is_(None))
+        self._transaction.run(sa.update(sessions).where(*still_open).values(revoked_at=at))
 
     def prune(self, *, before: int, limit: int) -> int:
         old = sa.select(sessions.c.digest).where(sessions.c.created_at < before).limit(limit)
         return self._transaction.run(sa.delete(sessions).where(sessions.c.digest.in_(old)))
-
-    def _revoke(self, which: sa.ColumnElement[bool], at: int) -> None:
-        still_open = sessions.c.revoked_at.is_(None)
-        self._transaction.run(sa.update(sessions).where(which, still_open).values(revoked_at=at))

@@ -73,21 +73,6 @@ class Signature:
         return {"input": self.input, "output": self.output, "parameters": self.parameters}
 
 
-def tensors_of(schema: Mapping[str, Json]) -> tuple[Tensor, ...]:
-    """Return the tensors that a schema names, in its order; none if it speaks of no tensors."""
-    properties = schema.get("properties")
-    if not isinstance(properties, Mapping):
-        return ()
-    found = []
-    for name, member in properties.items():
-        if not isinstance(member, Mapping):
-            continue
-        datatype, shape = member.get("datatype"), member.get("shape")
-        if isinstance(datatype, str) and is_shape(shape):
-            found.append(Tensor(name, datatype, tuple(shape)))
-    return tuple(found)
-
-
 def is_shape(value: Json) -> TypeGuard[Sequence[int]]:
     """Say whether it is a list of dimensions: whole numbers from 0 on, or -1 for any size."""
     return (

@@ -21,7 +21,7 @@ from headway.auth.key import Key
 from headway.auth.policy import ANY
 from headway.auth.role import Role
 from headway.auth.session import Session
-from headway.deployments.deployment import Deployment, State
+from headway.deployments.deployment import ACTIVE, Deployment, State
 from headway.deployments.intent import Intent
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.canonical import Json
@@ -54,7 +54,6 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 UNIT_CAP: Final = 2_000_000
-ACTIVE: Final = frozenset({State.RUNNING, State.PAUSED, State.ROLLING_BACK, State.ROLLBACK_FAILED})
 FINISHED: Final = frozenset({State.SUCCEEDED, State.ROLLED_BACK, State.CANCELLED, State.ABANDONED})
 _NEVER: Final = 1 << 62
 
@@ -533,11 +532,6 @@ class MemorySessions(_Repository):
         if (found := self.find(digest)) and found.revoked_at is None:
             self._t.sessions.put(digest, replace(found, revoked_at=at))
 
-    def revoke_of(self, key_id: str, at: int) -> None:
-        for session in self._t.sessions.all():
-            if session.key_id == key_id:
-                self.revoke(session.digest, at)
-
     def prune(self, *, before: int, limit: int) -> int:
         old = [one for one in self._t.sessions.all() if one.created_at < before][:limit]
         for session in old:
@@ -657,15 +651,6 @@ class MemoryDeployments(_Repository):
     def active(self, model: str, environment: str) -> Deployment | None:
         found = self._t.active.get(_route(model, environment))
         return None if found is None else self.get(found)
-
-    def queue(self, model: str, environment: str) -> Sequence[Deployment]:
-        found = [
-            one
-            for one in self._all()
-            if one.state is State.QUEUED
-            and _route(one.model, one.environment) == _route(model, environment)
-        ]
-        return sorted(found, key=lambda one: one.id)
 
     def list(
         self,
