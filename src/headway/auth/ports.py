@@ -64,11 +64,17 @@ class Work(Protocol):
     @property
     def keys(self) -> Keys: ...
     @property
-    def sessions(self) -> Sessions: ...
-    @property
     def outbox(self) -> Outbox: ...
 
     def commit(self) -> None: ...
 
 
+class SessionWork(Work, Protocol):
+    """Keys, and the sessions that stand for them."""
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+
 Begin = Callable[[], AbstractContextManager[Work]]
+BeginSession = Callable[[], AbstractContextManager[SessionWork]]

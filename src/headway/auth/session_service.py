@@ -8,7 +8,7 @@ from typing import Final
 
 from headway.auth.key import Digester
 from headway.auth.policy import Caller
-from headway.auth.ports import Begin
+from headway.auth.ports import BeginSession
 from headway.auth.session import Session
 from headway.kernel.clock import MINUTE, Clock
 from headway.kernel.errors import NotFound, Unauthenticated
@@ -25,7 +25,7 @@ def _by_chance() -> str:
 class SessionService:
     """The value of a cookie is 256 bits of chance; what is kept is its digest."""
 
-    begin: Begin
+    begin: BeginSession
     clock: Clock
     digest: Digester
     """Keyed with a sub-key of its own: no digest of an API key is ever one of a session."""
