@@ -81,6 +81,41 @@ def _revoked(served: Running) -> None:
     assert answers[-1][1] != 200
 
 
+def test_what_was_answered_is_there_after_control_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path / "d", monkeypatch, gateways="1") as served:
+        answered: list[str] = []
+        wanted = [f"bot-{number}" for number in range(400)]
+        waiting = iter(wanted)
+        killed = threading.Event()
+
+        def create() -> None:
+            for name in waiting:
+                answer = served.request("POST", "/api/v1/models", {"name": name})
+                if answer.status == 201:
+                    answered.append(name)
+                elif killed.is_set():
+                    return
+
+        with ThreadPoolExecutor(4) as threads:
+            for _ in range(4):
+                threads.submit(create)
+            until(lambda: len(answered) > 60, seconds=20, what="sixty models")
+            killed.set()
+            served.signal("control", signal.SIGKILL)
+        until(lambda: _reads(served), seconds=20, what="control")
+        stored = {one["name"] for one in served.api.get("/models?limit=500")["items"]}
+
+    assert 60 < len(answered) < len(wanted)
+    assert set(answered) <= stored
+    assert len(stored) <= len(answered) + 4  # what was on its way may be there
+
+
+def _reads(served: Running) -> bool:
+    return served.request("GET", "/api/v1/models").status == 200
+
+
 def test_without_control_and_database_a_gateway_goes_back_and_a_new_one_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: ScriptedProvider
 ) -> None:
