@@ -168,6 +168,7 @@ def test_version_is_read_as_text_and_never_as_a_number() -> None:
         ({"notify": ["webhook:ftp://x"]}, "is no URL of a webhook"),
         ({"model": "a b"}, "/model: 'a b' cannot name a model"),
         ({"alias": "latest"}, "'latest' is computed"),
+        ({"rollback": {"keep_warm": "8d"}}, "/rollback/keep_warm: 8d is out of range: 1ms to 7d"),
         ({"rollback": {"keep_warn": "1h"}}, "did you mean 'keep_warm'?"),
     ],
 )

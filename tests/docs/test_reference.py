@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,10 +11,13 @@ from tests.web.world import World
 
 from headway.app import create_app
 from headway.cli.main import main
+from headway.deployments.plan import read_plan
+from headway.deployments.strategies.canary import canary
 from headway.settings import Settings
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome
 from headway.web import errors, openapi
 from headway.web.api.metrics import Known
+from headway.web.reading import read_yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
@@ -75,6 +79,17 @@ def test_every_metric_is_described() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_plans_of_the_reference_are_plans_and_its_defaults_the_defaults() -> None:
+    small, whole = (
+        read_plan(read_yaml(block.encode()).document, {"canary": canary})
+        for block in re.findall(r"```yaml\n(.*?)```", text("plans.md"), re.DOTALL)
+    )
+
+    assert whole.judging == replace(small.judging, weights={"errors": 2.0})
+    assert whole.going_back == small.going_back
+    assert whole.strategy == small.strategy
 
 
 def text(page: str) -> str:

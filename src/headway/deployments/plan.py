@@ -46,6 +46,8 @@ from headway.routing.route import StickTo
 PRODUCTION: Final = "production"
 PREVIOUS: Final = "previous"
 LONGEST: Final = 365 * DAY
+LONGEST_WARM: Final = 7 * DAY
+"""So long the runners keep what a route left, whatever its plan said."""
 MOST_STEPS: Final = 64
 MOST_METRICS: Final = 32
 
@@ -230,6 +232,7 @@ class GoingBack:
 
     to: str = PREVIOUS
     keep_warm: int = 24 * HOUR
+    """So long at least, ms; at most `LONGEST_WARM`."""
 
     def document(self) -> dict[str, Json]:
         return {"to": self.to, "keep_warm": format_duration(self.keep_warm)}
@@ -480,7 +483,8 @@ def _going_back(value: Json) -> GoingBack:
         raise Invalid.at("/rollback/to", f"must be 'previous': {_later('another target')}")
     if "keep_warm" not in fields:
         return GoingBack()
-    return GoingBack(keep_warm=_duration(fields["keep_warm"], pointer="/rollback/keep_warm"))
+    keep_warm = _duration(fields["keep_warm"], pointer="/rollback/keep_warm", most=LONGEST_WARM)
+    return GoingBack(keep_warm=keep_warm)
 
 
 def _notify(value: Json) -> tuple[str, ...]:
@@ -502,13 +506,13 @@ def _notify(value: Json) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _duration(value: Json, *, pointer: str, least: int = 1) -> int:
+def _duration(value: Json, *, pointer: str, least: int = 1, most: int = LONGEST) -> int:
     if not isinstance(value, str):
         raise Invalid.at(pointer, f'must be a duration such as "10m", not {kind_of(value)}')
     milliseconds = parse_duration(value, pointer=pointer)
-    if not least <= milliseconds <= LONGEST:
+    if not least <= milliseconds <= most:
         raise Invalid.at(
-            pointer, f"{value} is out of range: {format_duration(least)} to {LONGEST // DAY}d"
+            pointer, f"{value} is out of range: {format_duration(least)} to {most // DAY}d"
         )
     if milliseconds > DAY and milliseconds % SECOND:
         raise Invalid.at(pointer, f"{value} is longer than a day: write whole seconds")

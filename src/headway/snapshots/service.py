@@ -35,11 +35,6 @@ class SnapshotService:
         with self.begin() as work:
             return work.snapshots.get(snapshot_id)
 
-    def route(self, snapshot: Snapshot) -> Route:
-        """Return the route revision that it keeps."""
-        with self.begin() as work:
-            return work.routes.get(snapshot.model, snapshot.environment, snapshot.revision)
-
     def take(self, model: str, environment: str, *, actor: Actor, reason: str = "") -> Snapshot:
         """Keep the present revision by name. Raises `NotFound` if there is no such route."""
         words = check_text(reason, pointer="/reason") or "taken by hand"

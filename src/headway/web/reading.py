@@ -134,7 +134,7 @@ def _refuse_half_characters(value: Json) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SentPlan:
     """A plan as it was sent, and on which line each part of it stands (YAML alone)."""
 
     document: Mapping[str, Json]
@@ -153,7 +153,7 @@ class Plan:
         return fault.detail if line is None else f"line {line}: {fault.detail}"
 
 
-def read_yaml(data: bytes) -> Plan:
+def read_yaml(data: bytes) -> SentPlan:
     """Read a plan from YAML, every scalar as text, or raise `Unreadable` with the line."""
     if len(data) > YAML_BYTES:
         raise TooLarge(f"a plan in YAML has at most {YAML_BYTES // 1024} KiB")
@@ -184,14 +184,14 @@ class _Builder:
         self._documents = 0
         self._nodes = 0
 
-    def build(self, events: Iterator[Event]) -> Plan:
+    def build(self, events: Iterator[Event]) -> SentPlan:
         for event in events:
             self._take(event)
         if self._documents == 0:
             raise Unreadable("the plan is empty; two lines are enough: model: … and to: …")
         if not isinstance(self._root, dict):
             raise Unreadable("line 1: a plan is a mapping, as in\nmodel: support-bot\nto: 2.4.0")
-        return Plan(self._root, self._lines)
+        return SentPlan(self._root, self._lines)
 
     def _take(self, event: Event) -> None:
         match event:

@@ -23,6 +23,7 @@ from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService
 from headway.auth.session_service import SessionService
+from headway.deployments.plan import LONGEST_WARM
 from headway.deployments.reconciler import Reconciler
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
@@ -63,7 +64,6 @@ _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
 _AT_ONCE: Final = 500
-_KEEP_WARM: Final = 7 * DAY
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
 
@@ -250,7 +250,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
 def _pin(control: Control) -> None:
     """Have the runners keep what a route serves, or a snapshot may bring back."""
     with control.begin() as work:
-        pinned = work.snapshots.pinned_versions(since=work.now() - _KEEP_WARM)
+        pinned = work.snapshots.pinned_versions(since=work.now() - LONGEST_WARM)
         targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
     artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
     control.runners.pin(sorted(artifacts))

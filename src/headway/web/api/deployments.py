@@ -27,7 +27,7 @@ from headway.web.operation import (
     services,
     state,
 )
-from headway.web.reading import Plan, read_yaml
+from headway.web.reading import SentPlan, read_yaml
 from headway.web.schemas import (
     Because,
     Body,
@@ -379,12 +379,14 @@ _intent(Verb.ABANDON, "End a failed rollback where it stands")
 class _Plan:
     """A plan as it was sent, held to the bounds of the key; its faults are told with lines."""
 
-    def __init__(self, asked: Mapping[str, Json] | Plan | None, permission: Permission) -> None:
+    def __init__(
+        self, asked: Mapping[str, Json] | SentPlan | None, permission: Permission
+    ) -> None:
         # JSON was read before the view; YAML is read here, since only plans take it.
         if asked is None:
             asked = read_yaml(request.get_data())
         self._plan = asked
-        self.document = asked.document if isinstance(asked, Plan) else asked
+        self.document = asked.document if isinstance(asked, SentPlan) else asked
         for what, value in (
             ("model", self.document.get("model")),
             ("environment", self.document.get("environment", PRODUCTION)),
@@ -397,7 +399,7 @@ class _Plan:
         return self.document
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Invalid) and isinstance(self._plan, Plan):
+        if isinstance(error, Invalid) and isinstance(self._plan, SentPlan):
             raise self._plan.placed(error) from None
 
 
