@@ -40,6 +40,8 @@ _KEPT_MEMORY: Final = {
 }
 """Have glibc keep what one request gave back for the next: else a body of some ten KB costs a
 dozen page faults, a sixth of all that its request costs."""
+_FEW_ARENAS: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(128 << 10)}
+"""Control has many threads and little to do: glibc would give each a heap of its own."""
 _OF_BOTH: Final = ("HEADWAY_ROOT_KEY", "HEADWAY_DATABASE_URL", "HEADWAY_KEY")
 
 
@@ -177,7 +179,7 @@ class Supervisor:
 def children(gateways: int) -> tuple[Child, ...]:
     """Return the tree of one machine; control first, since it is the slowest to start."""
     return (
-        Child("control", ("control",), not_told=(_PROVIDERS,)),
+        Child("control", ("control",), not_told=(_PROVIDERS,), told=_FEW_ARENAS),
         *(
             Child(
                 f"gateway {number}",
