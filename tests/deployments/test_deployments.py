@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
 
-from headway.deployments.deployment import State, replay
+from headway.deployments.deployment import Deployment, State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import RollbackState
 from headway.judge.verdict import judge_again
@@ -14,6 +14,7 @@ from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
 from headway.routing.route import Rule, Segment
+from headway.tracking.measurement import Count, FirstEvent
 
 
 @pytest.fixture
@@ -764,3 +765,59 @@ def test_what_goes_wrong_with_one_deployment_keeps_no_other_from_moving(world: W
         world.tick()
 
     assert world.row(other).entered == 1
+
+
+# ── more units than are remembered ───────────────────────────────────────────────────────────
+
+
+def units(world: World, deployment: Deployment, first: int, last: int) -> None:
+    """Let units come for the first time, on the candidate and the stable arm in turn."""
+    epoch, due = world.route().id, world.now - world.now % 5_000
+    events = [
+        FirstEvent(
+            unit,
+            1,
+            due,
+            (
+                Count(
+                    epoch, ("candidate", "stable")[unit % 2], "measured", 0, due, late=False, n=1
+                ),
+            ),
+        )
+        for unit in range(first, last)
+    ]
+    world.flush(firsts={deployment.id: tuple(events)})
+
+
+def test_frozen_evidence_is_told_once_and_stays_to_be_seen(world: World) -> None:
+    world.store.unit_cap = 100
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    units(world, deployment, 0, 80)
+    world.run(10 * SECOND)
+    assert world.deployments.status(deployment.id)["frozen"] is None
+    units(world, deployment, 80, 200)
+    world.run(10 * SECOND)
+
+    status = world.deployments.status(deployment.id)
+    assert str(status["frozen"]).startswith("the evidence is frozen: more than 2,000,000")
+    assert "the evidence is frozen" in str(status["next"])
+    assert "more requests" not in str(status["next"])
+    told = [line["why"] for line in world.deployments.why(deployment.id)]
+    assert [line for line in told if str(line).startswith("the evidence is frozen")] == [
+        status["frozen"]
+    ]
+    assert replay(world.history(deployment)) == world.row(deployment).remembered()
+
+
+def test_step_that_waits_for_frozen_evidence_holds_and_says_why(world: World) -> None:
+    world.store.unit_cap = 100
+    deployment = world.deploy("1.1.0")
+    world.run(3 * SECOND)
+    units(world, deployment, 0, 200)
+    world.run(3 * MINUTE)
+
+    row = world.row(deployment)
+    assert row.state is State.RUNNING
+    assert "the evidence is frozen" in str(row.held_because)
+    assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}

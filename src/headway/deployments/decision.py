@@ -18,7 +18,7 @@ from headway.judge.verdict import Finding, Verdict
 from headway.kernel.clock import MINUTE, SECOND
 from headway.kernel.quantity import WHOLE_BP, format_duration, format_percent
 from headway.outbox.actor import HEADWAY, Actor
-from headway.tracking.measurement import Veto
+from headway.tracking.measurement import MOST_UNITS, Veto
 
 SOON: Final = 500
 """When to look again while a proof, a veto or an answer may come at any time, ms."""
@@ -29,6 +29,10 @@ ANSWER_WITHIN: Final = MINUTE
 """A restored version that does not answer in this time has failed, ms."""
 PROBE_EVERY: Final = 5 * SECOND
 GOOD_ANSWERS: Final = 20
+FROZEN: Final = (
+    f"the evidence is frozen: more than {MOST_UNITS:,} conversations, users or other units came, "
+    "and no event of such a unit counts any more"
+)
 _FIRST_RETRY: Final = 5 * SECOND
 _LONGEST_RETRY: Final = 5 * MINUTE
 
@@ -64,6 +68,11 @@ class Fit:
     """Publish the present shares again, with thresholds that can be known by now."""
 
     thresholds_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Tell, once, that nothing more of sticky units counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,7 @@ Act: TypeAlias = (
     | Enter
     | Hold
     | Fit
+    | Freeze
     | Pause
     | Resume
     | Succeed
@@ -171,6 +181,8 @@ class Situation:
     """How many versions are left to fall back to."""
     thresholds_ms: Mapping[str, float] = field(default_factory=dict)
     """Thresholds that can be known by now, and are not fixed yet."""
+    frozen: bool = False
+    """Whether there were more units than are remembered: none of their events counts any more."""
     steady: bool = True
     """False: the clock jumped since the last look. Nothing advances; rollbacks never wait."""
 
@@ -214,6 +226,8 @@ def _forward(s: Situation) -> Decision:
         return Decision(act=Wait(), because="the clock jumped: nothing advances at this look")
     if asked := _asked(s):
         return asked
+    if s.frozen and s.progress.frozen_at is None:
+        return Decision(act=Freeze(), because=FROZEN)
     if s.deployment.state is State.PAUSED:
         return Decision(act=Wait(), because="paused")
     match s.deployment.step:
@@ -363,6 +377,12 @@ def obstacle(s: Situation) -> str | None:
     step = s.deployment.step
     if not isinstance(step, Send):
         return None
+    missing = _missing(s, step)
+    waits_for_units = step.until is not None or isinstance(step.at_least, Requests)
+    return f"{missing}; {FROZEN}" if missing and s.frozen and waits_for_units else missing
+
+
+def _missing(s: Situation, step: Send) -> str | None:
     if s.behind:
         return f"not yet taken over by {_gateways(s.behind)}"
     if step.for_ is not None and s.now < s.deployment.since + step.for_:

@@ -73,6 +73,9 @@ MOVES: Final = MappingProxyType(
 )
 """The whole state machine. A move that is not here does not happen."""
 
+FINISHED: Final = frozenset(state for state, moves in MOVES.items() if not moves)
+"""Nothing happens to a deployment in one of these any more."""
+
 ACTIVE: Final = frozenset({State.RUNNING, State.PAUSED, State.ROLLING_BACK, State.ROLLBACK_FAILED})
 """At most one deployment of a route is in one of these."""
 
@@ -128,6 +131,8 @@ class Progress:
     fitted_at: int = 0
     """When it was last seen whether more thresholds can be known."""
     paused_at: int | None = None
+    frozen_at: int | None = None
+    """When it was told that the evidence is frozen."""
     undo: Undo | None = None
 
     def document(self) -> dict[str, Json]:
@@ -142,6 +147,7 @@ class Progress:
             "folded_at": self.folded_at,
             "fitted_at": self.fitted_at,
             "paused_at": self.paused_at,
+            "frozen_at": self.frozen_at,
             "undo": None
             if self.undo is None
             else {name: _plain(getattr(self.undo, name)) for name in Undo.__slots__},
@@ -202,7 +208,7 @@ class Deployment:
 
     @property
     def finished(self) -> bool:
-        return not MOVES[self.state]
+        return self.state in FINISHED
 
     @property
     def step(self) -> Step | None:
@@ -238,9 +244,9 @@ class Deployment:
             because=because,
             entered=self.entered if entered is None else entered,
             since=at if stepped else self.since,
-            held_since=None if stepped or not MOVES[to] else self.held_since,
-            held_because=None if stepped or not MOVES[to] else self.held_because,
-            finished_at=at if not MOVES[to] else None,
+            held_since=None if stepped or to in FINISHED else self.held_since,
+            held_because=None if stepped or to in FINISHED else self.held_because,
+            finished_at=at if to in FINISHED else None,
         )
 
     def remembered(self) -> dict[str, Json]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from math import exp
 
-from headway.deployments.decision import Decision, Wait, may
+from headway.deployments.decision import FROZEN, Decision, Wait, may
 from headway.deployments.deployment import Deployment, State
 from headway.deployments.forecast import Expected, missing
 from headway.deployments.intent import Verb
@@ -32,6 +32,7 @@ def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[
         "shares": shares(look.current),
         "route_revision": look.current.revision if look.current else None,
         "steps": steps(deployment),
+        "frozen": FROZEN if s.frozen else None,
         **_judged(s.verdict, vetoed={veto.metric for veto in s.vetoes}),
         "next": _next(look, evidence, decision),
         "rollback": _rollback(look),
@@ -196,7 +197,7 @@ def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str
             at = deployment.since + step.for_
         elif isinstance(step, Check):
             at = deployment.since + step.within
-        elif evidence is not None and s.verdict is not None:
+        elif evidence is not None and s.verdict is not None and not s.frozen:
             forecast = missing(deployment, look.facts, evidence, s.verdict)
     if forecast is not None:
         what = f"{what}; {forecast.sentence}"

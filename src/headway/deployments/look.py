@@ -87,6 +87,7 @@ def see(
         good=_good(work, deployment, progress, now),
         targets=len(chain),
         thresholds_ms=found,
+        frozen=bool(progress.shares) and work.evidence.frozen(deployment.id),
         steady=steady,
     )
     look = Look(situation=situation, facts=facts, current=current, before=before, chain=chain)

@@ -21,6 +21,7 @@ from headway.deployments.decision import (
     Enter,
     FailBack,
     Fit,
+    Freeze,
     GoBack,
     GoneBack,
     Hold,
@@ -135,6 +136,9 @@ def outcome_of(look: Look, decision: Decision) -> Outcome:
                 progress=replace(progress, fitted_at=now),
                 kind="deployment.fitted",
             )
+        case Freeze():
+            told = replace(progress, frozen_at=now)
+            return replace(base, progress=told, kind="deployment.evidence_frozen")
         case Pause():
             return moved(
                 State.PAUSED, "deployment.paused", progress=replace(progress, paused_at=now)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from headway.deployments.deployment import Deployment, State
+from headway.deployments.deployment import FINISHED, Deployment, State
 from headway.deployments.intent import Intent, Verb
 from headway.deployments.plan import Plan
 from headway.deployments.rollback import Rollback, RollbackState
@@ -21,7 +21,6 @@ from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import free, insert_new
 from headway.persistence.tables import (
     ACTIVE,
-    FINISHED,
     deployments,
     intents,
     now,

@@ -11,10 +11,8 @@ import sqlalchemy as sa
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import add_up, insert_new, set_bits
 from headway.persistence.tables import evidence, first_events, unit_sets
-from headway.tracking.measurement import Count, FirstEvent
+from headway.tracking.measurement import MOST_UNITS, Count, FirstEvent
 
-UNIT_CAP: Final = 2_000_000
-"""Units of a deployment that are remembered: 40 MB. Beyond, its evidence of units freezes."""
 _CHUNK: Final = 5_000
 """Rows of one statement; SQLite takes 32,766 parameters."""
 _FIELDS: Final = tuple(field.name for field in fields(Count))
@@ -27,7 +25,7 @@ _MASKS: Final = sa.select(first_events.c.unit, first_events.c.mask).where(
 
 
 class SqlEvidence:
-    def __init__(self, transaction: Transaction, *, unit_cap: int = UNIT_CAP) -> None:
+    def __init__(self, transaction: Transaction, *, unit_cap: int = MOST_UNITS) -> None:
         self._transaction = transaction
         self._unit_cap = unit_cap
 

@@ -8,7 +8,7 @@ from headway.persistence.answers import SqlAnswers
 from headway.persistence.artifacts import SqlArtifacts
 from headway.persistence.deployments import SqlDeployments, SqlIntents, SqlRollbacks, SqlVetoes
 from headway.persistence.engine import Database, Transaction
-from headway.persistence.evidence import UNIT_CAP, SqlEvidence
+from headway.persistence.evidence import SqlEvidence
 from headway.persistence.gateways import SqlGateways
 from headway.persistence.keys import SqlKeys, SqlSessions
 from headway.persistence.measurements import SqlMeasurements
@@ -20,12 +20,13 @@ from headway.persistence.settings import SqlSettings
 from headway.persistence.snapshots import SqlSnapshots
 from headway.persistence.source import SqlSource
 from headway.persistence.versions import SqlVersions
+from headway.tracking.measurement import MOST_UNITS
 
 
 class SqlWork:
     """The repositories of one transaction."""
 
-    def __init__(self, transaction: Transaction, *, unit_cap: int = UNIT_CAP) -> None:
+    def __init__(self, transaction: Transaction, *, unit_cap: int = MOST_UNITS) -> None:
         self._transaction = transaction
         self.settings = SqlSettings(transaction)
         self.models = SqlModels(transaction)
@@ -59,7 +60,7 @@ class SqlWork:
 
 @contextmanager
 def begin(
-    database: Database, *, read_only: bool = False, unit_cap: int = UNIT_CAP
+    database: Database, *, read_only: bool = False, unit_cap: int = MOST_UNITS
 ) -> Iterator[SqlWork]:
     """Open a transaction, begun at its first statement; leaving it undoes what is not committed.
 

@@ -21,7 +21,7 @@ from headway.auth.key import Key
 from headway.auth.policy import ANY
 from headway.auth.role import Role
 from headway.auth.session import Session
-from headway.deployments.deployment import ACTIVE, Deployment, State
+from headway.deployments.deployment import ACTIVE, FINISHED, Deployment
 from headway.deployments.intent import Intent
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.canonical import Json
@@ -38,6 +38,7 @@ from headway.registry.version import SemVer
 from headway.routing.route import Route
 from headway.snapshots.snapshot import Snapshot
 from headway.tracking.measurement import (
+    MOST_UNITS,
     Batch,
     Count,
     FirstEvent,
@@ -53,8 +54,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 T = TypeVar("T")
 
-UNIT_CAP: Final = 2_000_000
-FINISHED: Final = frozenset({State.SUCCEEDED, State.ROLLED_BACK, State.CANCELLED, State.ABANDONED})
 _NEVER: Final = 1 << 62
 
 
@@ -91,7 +90,7 @@ class _Units:
 class Store:
     """What is committed."""
 
-    unit_cap: int = UNIT_CAP
+    unit_cap: int = MOST_UNITS
     tables: dict[str, dict[Any, Any]] = field(default_factory=dict)
     numbers: dict[str, "count[int]"] = field(default_factory=dict)
     generation: int = 0

@@ -191,6 +191,8 @@ def mask_bit(metric: str) -> int:
     return 1 << SCORE_BITS[spread % len(SCORE_BITS)]
 
 
+MOST_UNITS: Final = 2_000_000
+"""Units of a deployment that are remembered: 40 MB. Beyond, its evidence of units freezes."""
 DUE_STEP: Final = 5 * SECOND
 """`due` is rounded up to it, so that few rows of evidence wait at a time."""
 

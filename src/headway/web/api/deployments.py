@@ -192,6 +192,8 @@ class DeploymentStatus(DeploymentShown):
     """worse, not worse, undecided; null: nothing was judged yet."""
     reason: str
     evidence: list[MetricShown]
+    frozen: str | None
+    """Why no more events of sticky units count; null: they do."""
     next: NextShown | None
     """What happens next, and when."""
     rollback: WayBackShown | None
