@@ -241,6 +241,32 @@ def test_wrong_keys_are_one_constant_401(traffic: Traffic, headers: dict[str, st
     assert fields["www-authenticate"] == "Bearer"
 
 
+def test_only_what_has_the_form_and_checksum_of_a_key_is_ever_hashed(traffic: Traffic) -> None:
+    hashed: list[str] = []
+    pipeline = traffic.gateway.gateway.pipeline
+    digest = pipeline.digest
+    pipeline.digest = lambda text: (hashed.append(text), digest(text))[1]
+    good = Secret.generate().text
+    other = "0" if good[-1] != "0" else "1"
+    for wrong in (good[:-1] + other, good[:-1], good + "0", "hw_" + "a" * 58, "\xe9" * 61):
+        assert chat(traffic, authorization=f"Bearer {wrong}")[0] == 401
+        assert chat(traffic, authorization="", x_api_key=wrong)[0] == 401
+    assert hashed == []
+    assert chat(traffic, authorization=f"Bearer {good}")[0] == 401
+    assert hashed == [good]
+
+
+def test_an_address_that_guesses_is_refused_before_anything_is_hashed(traffic: Traffic) -> None:
+    hashed: list[str] = []
+    pipeline = traffic.gateway.gateway.pipeline
+    digest = pipeline.digest
+    pipeline.digest = lambda text: (hashed.append(text), digest(text))[1]
+    guesses = [Secret.generate().text for _ in range(21)]
+    statuses = [chat(traffic, authorization=f"Bearer {guess}")[0] for guess in guesses]
+    assert statuses == [401] * 20 + [429]
+    assert hashed == guesses[:20]
+
+
 def test_key_may_come_as_x_api_key(traffic: Traffic) -> None:
     assert chat(traffic, authorization="", x_api_key=traffic.gateway.key)[0] == 200
 

@@ -13,7 +13,7 @@ from hmac import compare_digest
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from headway.auth.key import Digester
+from headway.auth.key import Digester, Secret
 from headway.auth.policy import ANY, Caller
 from headway.auth.role import Permission, Role
 from headway.gateway.accumulator import Accumulator
@@ -22,7 +22,7 @@ from headway.gateway.limits import Addresses, FailedKeys, Guards
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
-from headway.kernel.errors import Unavailable
+from headway.kernel.errors import Unauthenticated, Unavailable
 from headway.kernel.names import nearest
 from headway.routing.assignment import NO_HINTS, OUTSIDE, Assignment, UnitHints
 from headway.routing.route import Arm, Route, whole
@@ -33,7 +33,6 @@ from headway.tracking.stamp import CHECK, RETRY, Stamper
 from headway.wire.server import Call
 from headway.wire.upstream import Pool
 
-_KEY_LENGTH: Final = 61
 _SHORT: Final = 128
 _MOST_KEPT: Final = 4096
 _UNKNOWN_KEY: Final = "no key that works was presented"
@@ -157,10 +156,11 @@ class Pipeline:
         return entry
 
     def _entry(self, key: bytes) -> KeyEntry | None:
-        # No look at form and checksum first: hashing so short a text is quicker than either.
-        if len(key) != _KEY_LENGTH or not key.isascii():
-            return None
-        return self.view.keys.get(self.digest(key.decode("ascii")))
+        try:
+            secret = Secret.parse(key.decode("latin-1"))
+        except Unauthenticated:
+            return None  # before any hash
+        return self.view.keys.get(self.digest(secret.text))
 
     def is_check(self, headers: Fields) -> bool:
         """Say whether control itself asks, to see whether a version works."""
