@@ -494,6 +494,18 @@ def test_failed_batch_goes_with_the_next_and_does_not_change_itself() -> None:
     assert again.dropped == 0
 
 
+def test_requests_that_came_to_no_version_add_up_until_the_store_took_them() -> None:
+    seen = Accumulator()
+    seen.unrouted(Outcome.CALLER)
+    seen.unrouted(Outcome.POLICY)
+    failed = seen.freeze("b", 1, 1)
+    seen.merge_back(failed)
+    seen.unrouted(Outcome.CALLER)
+    assert failed.unrouted == {"caller": 1, "policy": 1}
+    assert seen.freeze("b", 1, 1).unrouted == {"caller": 2, "policy": 1}
+    assert seen.freeze("b", 2, 1) == Batch(boot="b", seq=2, applied_generation=1)
+
+
 def test_batch_that_was_taken_is_not_sent_again() -> None:
     seen = Accumulator()
     seen.record(begin(seen), OK, latency_ms=10)

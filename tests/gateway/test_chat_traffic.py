@@ -241,11 +241,22 @@ def test_wrong_keys_are_one_constant_401(traffic: Traffic, headers: dict[str, st
     assert fields["www-authenticate"] == "Bearer"
 
 
-def test_only_what_has_the_form_and_checksum_of_a_key_is_ever_hashed(traffic: Traffic) -> None:
+def watch_hashing(traffic: Traffic) -> list[str]:
+    """Return a list that will hold what the gateway takes the digest of."""
     hashed: list[str] = []
     pipeline = traffic.gateway.gateway.pipeline
     digest = pipeline.digest
-    pipeline.digest = lambda text: (hashed.append(text), digest(text))[1]
+
+    def watched(text: str) -> str:
+        hashed.append(text)
+        return digest(text)
+
+    pipeline.digest = watched
+    return hashed
+
+
+def test_only_what_has_the_form_and_checksum_of_a_key_is_ever_hashed(traffic: Traffic) -> None:
+    hashed = watch_hashing(traffic)
     good = Secret.generate().text
     other = "0" if good[-1] != "0" else "1"
     for wrong in (good[:-1] + other, good[:-1], good + "0", "hw_" + "a" * 58, "\xe9" * 61):
@@ -257,10 +268,7 @@ def test_only_what_has_the_form_and_checksum_of_a_key_is_ever_hashed(traffic: Tr
 
 
 def test_an_address_that_guesses_is_refused_before_anything_is_hashed(traffic: Traffic) -> None:
-    hashed: list[str] = []
-    pipeline = traffic.gateway.gateway.pipeline
-    digest = pipeline.digest
-    pipeline.digest = lambda text: (hashed.append(text), digest(text))[1]
+    hashed = watch_hashing(traffic)
     guesses = [Secret.generate().text for _ in range(21)]
     statuses = [chat(traffic, authorization=f"Bearer {guess}")[0] for guess in guesses]
     assert statuses == [401] * 20 + [429]

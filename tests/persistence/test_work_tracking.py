@@ -50,6 +50,7 @@ def full_batch(seq: int = 1) -> Batch:
         firsts={"dep_1": (first(-(1 << 63)), first((1 << 63) - 1, bit=1 << 61))},
         vetoes=(veto,),
         key_uses={"k1": MINUTE_OF_NOON},
+        unrouted={"caller": 3, "policy": 1},
         dropped=2,
     )
 
@@ -60,6 +61,7 @@ def everything(begin: Begin) -> tuple[object, ...]:
         return (
             lately(work),
             work.measurements.totals(),
+            work.measurements.unrouted(),
             work.evidence.of("dep_1"),
             work.evidence.of("dep_2"),
             work.vetoes.of("dep_1"),
@@ -98,6 +100,7 @@ def test_a_flush_adds_everything_and_acknowledges_the_generation(begin: Begin) -
     assert everything(begin) == (
         [measurement()],
         [("digits", "production", "1.0.0", {"ok": 2}, {"input": 5})],
+        {"caller": 3, "policy": 1},
         [evidence(n=5)],
         [evidence(metric="measured", bin=0)],
         [replace(full_batch().vetoes[0])],
@@ -226,7 +229,8 @@ def test_measurements_are_read_by_route_version_and_time(begin: Begin) -> None:
 
 def test_totals_never_fall_when_minutes_are_pruned(begin: Begin) -> None:
     start(begin)
-    flush(begin, batch(1, measurements=(measurement(), measurement(arm="candidate"))))
+    both = (measurement(), measurement(arm="candidate"))
+    flush(begin, batch(1, measurements=both, unrouted={"caller": 2}))
     before = ask(begin, lambda work: work.measurements.totals())
     assert before == [("digits", "production", "1.0.0", {"ok": 4}, {"input": 10})]
 
@@ -238,7 +242,9 @@ def test_totals_never_fall_when_minutes_are_pruned(begin: Begin) -> None:
 
     assert [prune(1), prune(9)] == [1, 1]
     assert ask(begin, lambda work: work.measurements.totals()) == before
-    flush(begin, batch(2, measurements=(measurement(outcomes={"gone": 1}, tokens={}),)))
+    later = (measurement(outcomes={"gone": 1}, tokens={}),)
+    flush(begin, batch(2, measurements=later, unrouted={"caller": 5, "gone": 1}))
+    assert ask(begin, lambda work: work.measurements.unrouted()) == {"caller": 7, "gone": 1}
     assert ask(begin, lambda work: work.measurements.totals()) == [
         ("digits", "production", "1.0.0", {"gone": 1, "ok": 4}, {"input": 10})
     ]

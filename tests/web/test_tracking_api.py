@@ -197,6 +197,24 @@ def test_counters_never_fall(bot: Api, world: World) -> None:
     assert seen == [3, 7, 7]
 
 
+def test_requests_that_came_to_no_version_are_counted_from_zero_and_never_fall(
+    bot: Api, world: World
+) -> None:
+    def shown() -> dict[str, str]:
+        text = bot("GET", "//metrics").get_data(as_text=True)
+        return dict(re.findall(r'headway_requests_unrouted_total{outcome="(\w+)"} (\S+)', text))
+
+    assert shown() == {"caller": "0.0", "policy": "0.0", "gateway": "0.0", "gone": "0.0"}
+    with world.begin() as work:
+        work.gateways.start(boot="b", host="here", pid=1)
+        for seq, unrouted in enumerate(({"caller": 2, "policy": 1}, {"caller": 5}), start=1):
+            work.gateways.flush(Batch(boot="b", seq=seq, applied_generation=1, unrouted=unrouted))
+        work.commit()
+    world.now += 40 * 86_400_000
+    world.services.tracking.tend()
+    assert shown() == {"caller": "7.0", "policy": "1.0", "gateway": "0.0", "gone": "0.0"}
+
+
 def test_metrics_are_for_administrators_and_scrapers(api: MakeApi, world: World) -> None:
     for role in ("viewer", "caller", "deployer"):
         assert api(role)("GET", "//metrics").status_code == 403

@@ -224,7 +224,7 @@ class _Sums:
 class _Open:
     """What came in since the last freeze. Written by the loop's thread alone."""
 
-    __slots__ = ("busy", "counts", "firsts", "key_uses", "sums", "vetoes")
+    __slots__ = ("busy", "counts", "firsts", "key_uses", "sums", "unrouted", "vetoes")
 
     def __init__(self) -> None:
         self.busy = False
@@ -233,6 +233,7 @@ class _Open:
         self.firsts: dict[str, list[FirstEvent]] = {}
         self.vetoes: list[Veto] = []
         self.key_uses: dict[str, int] = {}
+        self.unrouted: dict[str, int] = {}
 
 
 class Accumulator:
@@ -339,6 +340,12 @@ class Accumulator:
         open_.key_uses[key_id] = at - at % MINUTE
         open_.busy = False
 
+    def unrouted(self, outcome: Outcome) -> None:
+        """Note a request that ended before it was known which version it is for."""
+        open_ = self._enter()
+        open_.unrouted[outcome.value] = open_.unrouted.get(outcome.value, 0) + 1
+        open_.busy = False
+
     def guard_counts(self, deployment: str) -> tuple[GuardCount, ...]:
         """Return what happened since the last call, one per epoch and arm, and start anew."""
         watched = self._watched.get(deployment)
@@ -374,6 +381,7 @@ class Accumulator:
             firsts=taken.firsts,
             vetoes=taken.vetoes,
             key_uses=taken.key_uses,
+            unrouted=taken.unrouted,
         )
         self._out = (seq, pending)
         return pending.batch(boot, seq, applied_generation)
@@ -393,6 +401,7 @@ class Accumulator:
                 firsts=batch.firsts,
                 vetoes=batch.vetoes,
                 key_uses=batch.key_uses,
+                unrouted=batch.unrouted,
                 dropped=batch.dropped,
             )
         self._kept, self._out = pending, None

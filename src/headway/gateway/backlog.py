@@ -17,7 +17,7 @@ _KEEP: Final = 0.9
 class Backlog:
     """Sums and evidence by key. A batch made of it never changes when more is added."""
 
-    __slots__ = ("_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_vetoes")
+    __slots__ = ("_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_unrouted", "_vetoes")
 
     def __init__(self) -> None:
         self._rows: dict[_Row, Measurement] = {}
@@ -25,6 +25,7 @@ class Backlog:
         self._firsts: list[tuple[str, FirstEvent]] = []
         self._vetoes: list[Veto] = []
         self._key_uses: dict[str, int] = {}
+        self._unrouted: dict[str, int] = {}
         self._dropped = 0
 
     def add(
@@ -35,6 +36,7 @@ class Backlog:
         firsts: Mapping[str, Iterable[FirstEvent]],
         vetoes: Iterable[Veto],
         key_uses: Mapping[str, int],
+        unrouted: Mapping[str, int],
         dropped: int = 0,
     ) -> None:
         for one in measurements:
@@ -51,6 +53,7 @@ class Backlog:
         self._vetoes.extend(vetoes)
         for key_id, minute in key_uses.items():
             self._key_uses[key_id] = max(minute, self._key_uses.get(key_id, 0))
+        self._unrouted = _sums(self._unrouted, unrouted)
         self._dropped += dropped
 
     def trim(self, most_rows: int) -> bool:
@@ -91,6 +94,7 @@ class Backlog:
             firsts={deployment: tuple(events) for deployment, events in firsts.items()},
             vetoes=tuple(self._vetoes),
             key_uses=dict(self._key_uses),
+            unrouted=dict(self._unrouted),
             dropped=self._dropped,
         )
 

@@ -83,10 +83,13 @@ class Models:
             else:
                 document = _entry(self._one(caller, environment, name), name, anthropic=anthropic)
         except NotAnswered as refused:
-            body = _anthropic_fault if anthropic else _openai_fault
-            respond_problem(call, refused.problem, JSON, body(refused.problem))
+            self._refuse(call, refused.problem, _anthropic_fault if anthropic else _openai_fault)
             return
         call.respond(200, JSON, orjson.dumps(document))
+
+    def _refuse(self, call: Call, problem: Problem, fault: Callable[[Problem], bytes]) -> None:
+        self._pipeline.accumulator.unrouted(problem.outcome)
+        respond_problem(call, problem, JSON, fault(problem))
 
     def _one(self, caller: Caller, environment: str, name: str) -> Served:
         model, ref = split_pin(name)
@@ -108,7 +111,7 @@ class Models:
         try:
             served, release, prepared = self._release(call, model, ref)
         except NotAnswered as refused:
-            respond_problem(call, refused.problem, JSON, inference_fault(refused.problem))
+            self._refuse(call, refused.problem, inference_fault)
             return
         numbers = _numbers(pipeline.view.releases.get(model.lower(), {}))
         document: dict[str, Any] = {
@@ -149,7 +152,7 @@ class Models:
         try:
             served, _, prepared = self._release(call, model, ref)
         except NotAnswered as refused:
-            respond_problem(call, refused.problem, JSON, inference_fault(refused.problem))
+            self._refuse(call, refused.problem, inference_fault)
             return
         good = served.route.enabled and not prepared.fault
         document = {"name": served.route.model, "ready": good}

@@ -72,6 +72,9 @@ _LONGEST_BACKOFF: Final = 2.0
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
 _FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
+_GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
+"""What a call is that ended by itself, by the status with which the engine refused it; any other
+is of a body that could not be taken."""
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
@@ -123,13 +126,18 @@ class Passage:
         try:
             self._caller = self._pipeline.identify(call, self._fields_up, Permission.TRAFFIC_CALL)
         except NotAnswered as refused:
-            self._respond(refused.problem)
+            self._refuse(refused.problem)
             return
         if self._fields_up.get(b"content-encoding", b"identity") != b"identity":
-            self._respond(_PACKED)
+            self._refuse(_PACKED)
             return
         call.on_gone = self._gone
         call.collect(self._pipeline.body_limit, self._arrived)
+
+    def _refuse(self, problem: Problem) -> None:
+        """End before the body is read."""
+        self._respond(problem)
+        self._pipeline.accumulator.unrouted(problem.outcome)
 
     # From the caller
 
@@ -156,7 +164,7 @@ class Passage:
         if self._sending is not None:
             self._sending.cancel()
         if not self._over:
-            self._end(Outcome.GATEWAY if call.refused == 500 else Outcome.GONE)
+            self._end(_GONE.get(call.refused, Outcome.CALLER))
 
     def _unwritable(self, _call: Call) -> None:
         if self._sending is not None:
@@ -513,15 +521,17 @@ class Passage:
         served_by: str = "",
     ) -> None:
         flight, self._flight = self._flight, None
-        if flight is not None:
-            self._pipeline.accumulator.record(
-                flight,
-                outcome,
-                latency_ms=max(0.0, (now - self._call.last_byte_at) * 1000),
-                first_ms=self._first_ms,
-                tokens=tokens,
-                served_by=served_by,
-            )
+        if flight is None:
+            self._pipeline.accumulator.unrouted(outcome)
+            return
+        self._pipeline.accumulator.record(
+            flight,
+            outcome,
+            latency_ms=max(0.0, (now - self._call.last_byte_at) * 1000),
+            first_ms=self._first_ms,
+            tokens=tokens,
+            served_by=served_by,
+        )
 
     def _age_ms(self) -> float:
         """Milliseconds since the last byte of the request."""

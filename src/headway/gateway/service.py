@@ -92,6 +92,9 @@ class Gateway:
         """Shape an error of the engine's own as callers of that path read it (`ErrorBody`)."""
         path = call.path if call is not None else ""
         problem = Problem(status, detail, Outcome.CALLER, "bad_request")
+        if call is None:
+            # Nobody else will ever hear of it: no head was understood, or there is no room.
+            self.pipeline.accumulator.unrouted(Outcome.POLICY if status == 503 else Outcome.CALLER)
         if path.startswith("/v1/"):
             return b"application/json", _CHAT.fault(problem)
         if path.startswith("/v2/"):
@@ -105,7 +108,7 @@ class Gateway:
 
     def _traffic(self, call: Call, format_: Format, model: str | None) -> None:
         if call.method != "POST":
-            _refuse_method(call, "POST", format_.fault)
+            self._refuse_method(call, "POST", format_.fault)
         else:
             Passage(self.pipeline, call, format_, model).take()
 
@@ -154,17 +157,18 @@ class Gateway:
         if call.method in methods:
             answer(call)
         elif call.path.startswith("/v1/"):
-            _refuse_method(call, "GET", _CHAT.fault)
+            self._refuse_method(call, "GET", _CHAT.fault)
         elif call.path.startswith("/v2"):
-            _refuse_method(call, "GET", inference_fault)
+            self._refuse_method(call, "GET", inference_fault)
         else:
-            _refuse_method(call, "GET", _problem_body)
+            self._refuse_method(call, "GET", _problem_body)
 
     def _unknown(self, call: Call, path: str) -> None:
         fault = _CHAT.fault if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
+        self.pipeline.accumulator.unrouted(problem.outcome)
         respond_problem(call, problem, JSON, fault(problem))
 
     def _pass_on(self, call: Call) -> None:
@@ -176,17 +180,17 @@ class Gateway:
             call, address=pipeline.addresses.of(call.peer, call.headers), request_id=own
         )
 
-
-def _refuse_method(call: Call, allowed: str, fault: Callable[[Problem], bytes]) -> None:
-    problem = Problem(
-        405,
-        f"{call.method} is not taken here, but {allowed}",
-        Outcome.CALLER,
-        "method_not_allowed",
-    )
-    kind = PROBLEM if fault is _problem_body else JSON
-    fields = FieldLines(b"%ballow: %b\r\n" % (kind, allowed.encode("ascii")))
-    call.respond(405, fields, fault(problem))
+    def _refuse_method(self, call: Call, allowed: str, fault: Callable[[Problem], bytes]) -> None:
+        problem = Problem(
+            405,
+            f"{call.method} is not taken here, but {allowed}",
+            Outcome.CALLER,
+            "method_not_allowed",
+        )
+        self.pipeline.accumulator.unrouted(problem.outcome)
+        kind = PROBLEM if fault is _problem_body else JSON
+        fields = FieldLines(b"%ballow: %b\r\n" % (kind, allowed.encode("ascii")))
+        call.respond(405, fields, fault(problem))
 
 
 def _problem_body(problem: Problem) -> bytes:

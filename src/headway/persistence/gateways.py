@@ -82,7 +82,7 @@ class SqlGateways:
         SqlKeys(self._transaction).all_used(list(batch.key_uses.items()))
         measurements.append(batch.measurements)
         self._evidence.add_all(batch.counts, batch.firsts)
-        measurements.count(batch.measurements)
+        measurements.count(batch.measurements, batch.unrouted)
         return True
 
     def living(self, *, within: int) -> Sequence[GatewayRow]:

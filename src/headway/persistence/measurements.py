@@ -20,6 +20,9 @@ _GROUP: Final = (
     measurements.c.version,
     measurements.c.arm,
 )
+_UNROUTED: Final = "unrouted"
+_NOWHERE: Final = ("", "", "")
+"""Model, environment and version of requests that came to none; no name is empty."""
 _SUMS: Final = ("outcomes", "latency", "bad", "first", "tokens", "served_by")
 
 
@@ -32,9 +35,11 @@ class SqlMeasurements:
         if found:
             self._transaction.run(sa.insert(measurements), [_row(one) for one in found])
 
-    def count(self, found: Sequence[Measurement]) -> None:
+    def count(self, found: Sequence[Measurement], unrouted: Mapping[str, int]) -> None:
         """Add what one flush brings to the totals, rows that all gateways write to."""
         sums: Counter[tuple[str, ...]] = Counter()
+        for name, n in unrouted.items():
+            sums[*_NOWHERE, _UNROUTED, name] += n
         for one in found:
             for kind, parts in (("outcome", one.outcomes), ("token", one.tokens)):
                 for name, n in parts.items():
@@ -73,12 +78,20 @@ class SqlMeasurements:
 
     def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
         found: dict[tuple[str, str, str], dict[str, dict[str, int]]] = {}
-        query = sa.select(totals).order_by(*totals.primary_key.columns)
+        query = (
+            sa.select(totals)
+            .where(totals.c.kind != _UNROUTED)
+            .order_by(*totals.primary_key.columns)
+        )
         for row in self._transaction.rows(query):
             key = (row.model, row.environment, row.version)
             sums = found.setdefault(key, {"outcome": {}, "token": {}})
             sums[row.kind][row.name] = row.n
         return [(*key, sums["outcome"], sums["token"]) for key, sums in found.items()]
+
+    def unrouted(self) -> Mapping[str, int]:
+        query = sa.select(totals.c.name, totals.c.n).where(totals.c.kind == _UNROUTED)
+        return {row.name: row.n for row in self._transaction.rows(query)}
 
     def merge(self, *, before: int, limit: int) -> int:
         sweep_units(self._transaction)

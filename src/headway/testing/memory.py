@@ -177,6 +177,7 @@ class Tables:
         self.gateway_number: Rows[str, int] = self._table("gateway numbers")
         self.measurements: Rows[int, tuple[Measurement, bool]] = self._table("measurements")
         self.totals: Rows[tuple[str, str, str, str, str], int] = self._table("totals")
+        self.unrouted: Rows[str, int] = self._table("unrouted")
         self.evidence: Rows[tuple[str, Count], int] = self._table("evidence")
         self.units: Rows[str, _Units] = self._table("units")
         self.first_events: Rows[tuple[str, int], int] = self._table("first events")
@@ -931,6 +932,7 @@ class MemoryGateways(_Repository):
             MemoryKeys(self._t).used(key_id, minute)
         for measurement in batch.measurements:
             MemoryMeasurements(self._t).append(measurement)
+        MemoryMeasurements(self._t).count_unrouted(batch.unrouted)
         for deployment in {*batch.counts, *batch.firsts}:
             MemoryEvidence(self._t).add(
                 deployment, batch.counts.get(deployment, ()), batch.firsts.get(deployment, ())
@@ -961,6 +963,13 @@ class MemoryMeasurements(_Repository):
             for name, n in sums.items():
                 key = (one.model, one.environment, one.version, kind, str(name))
                 self._t.totals.put(key, (self._t.totals.get(key) or 0) + n)
+
+    def count_unrouted(self, found: Mapping[str, int]) -> None:
+        for outcome, n in found.items():
+            self._t.unrouted.put(outcome, (self._t.unrouted.get(outcome) or 0) + n)
+
+    def unrouted(self) -> Mapping[str, int]:
+        return dict(self._t.unrouted.items())
 
     def read(
         self,

@@ -35,6 +35,9 @@ class Outcome(StrEnum):
     """The caller left."""
 
 
+UNROUTED: Final = (Outcome.CALLER, Outcome.POLICY, Outcome.GATEWAY, Outcome.GONE)
+"""How a request can end before it is known which version it is for."""
+
 ERRORS: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.REFUSED})
 """The judge's `errors`: callers' mistakes hit both arms alike, and a comparison can tell."""
 
@@ -124,6 +127,8 @@ class Batch:
     vetoes: tuple[Veto, ...] = ()
     key_uses: Mapping[str, int] = field(default_factory=dict)
     """Key id -> minute of its last use."""
+    unrouted: Mapping[str, int] = field(default_factory=dict)
+    """Requests that ended before it was known which version they are for, by outcome."""
     dropped: int = 0
     """Records lost because the store could not take them for too long."""
 

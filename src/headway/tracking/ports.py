@@ -50,6 +50,9 @@ class Measurements(Protocol):
     def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
         """Return (model, environment, version, outcomes, tokens) since ever: never falling."""
 
+    def unrouted(self) -> Mapping[str, int]:
+        """Return since ever, by outcome, requests that came to no version: never falling."""
+
     def merge(self, *, before: int, limit: int) -> int:
         """Merge the appended rows of minutes before that time into one each; return how many."""
 

@@ -8,7 +8,7 @@ from headway.kernel.clock import DAY, MINUTE, Clock
 from headway.kernel.errors import Invalid
 from headway.tracking.comparison import Behaviour, Row, compare
 from headway.tracking.feedback import WINDOW
-from headway.tracking.measurement import Measurement, Outcome, ScoreMean
+from headway.tracking.measurement import UNROUTED, Measurement, Outcome, ScoreMean
 from headway.tracking.ports import Begin
 from headway.tracking.sketch import Sketch
 
@@ -128,6 +128,12 @@ class TrackingService:
             )
             for model, environment, version, outcomes, tokens in rows
         ]
+
+    def unrouted(self) -> Mapping[str, int]:
+        """Return since ever, by outcome, requests that came to no version; of none 0."""
+        with self.begin() as work:
+            counted = work.measurements.unrouted()
+        return {outcome.value: counted.get(outcome.value, 0) for outcome in UNROUTED}
 
     def tend(self) -> Upkeep:
         """Merge finished minutes and delete what is too old, a bounded number of rows of each.

@@ -3,7 +3,7 @@
 So the counters never fall when a process starts anew, and every control process tells the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -36,7 +36,7 @@ _MOST_ACTIVE: Final = 1_000
 )
 def show() -> Response:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Known(_totals(), _routes(), _active(), _free_bytes()))
+    registry.register(Known(_totals(), _unrouted(), _routes(), _active(), _free_bytes()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -46,11 +46,13 @@ class Known(Collector):
     def __init__(
         self,
         totals: Iterable[Total],
+        unrouted: Mapping[str, int],
         routes: Iterable[Route],
         active: Iterable[Deployment],
         free_bytes: int,
     ) -> None:
         self._totals = {(t.model, t.environment, t.version): t for t in totals}
+        self._unrouted = unrouted
         self._routes = list(routes)
         self._active = list(active)
         self._free_bytes = free_bytes
@@ -60,6 +62,14 @@ class Known(Collector):
             "headway_build", "What runs here.", value={"version": version("headway")}
         )
         yield from self._counters()
+        unrouted = CounterMetricFamily(
+            "headway_requests_unrouted",
+            "Requests that were answered before it was known which version they are for.",
+            labels=("outcome",),
+        )
+        for outcome, n in self._unrouted.items():
+            unrouted.add_metric([outcome], n)
+        yield unrouted
         share = GaugeMetricFamily(
             "headway_route_share", "Share of an arm, 0 to 1.", labels=(*_VERSION, "arm", "role")
         )
@@ -115,6 +125,11 @@ class Known(Collector):
 def _totals() -> list[Total]:
     found = services().tracking.totals()
     return [t for t in found if see(model=t.model, environment=t.environment)]
+
+
+def _unrouted() -> Mapping[str, int]:
+    # Of all models: nobody knows whose they would have been.
+    return services().tracking.unrouted()
 
 
 def _routes() -> list[Route]:
