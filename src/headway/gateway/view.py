@@ -310,7 +310,10 @@ class ViewFile:
         """Keep a document and the number that this gateway has. Raises `OSError`."""
         text = json.dumps({"number": number, "document": document}, separators=(",", ":"))
         content = f"{_digest(text)}\n{text}".encode()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self.path.parent
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
         # Several gateways of one machine share the file: each writes beside it under its own name.
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -323,7 +326,7 @@ class ViewFile:
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
-        _sync_folder(self.path.parent)
+        _sync_folder(folder)
 
     def load(self) -> tuple[dict[str, Any], int] | None:
         """Return the document and the number beside it, None if there is no whole one."""

@@ -19,7 +19,9 @@ LONGEST_SOCKET: Final = 103
 def private_folder(path: Path) -> Path:
     """Make a folder that nobody else may enter, or refuse one that is everybody's (`/tmp`)."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync(path.parent)
         mode = path.stat().st_mode
         if mode & (stat.S_ISVTX | stat.S_IWOTH):
             raise Refused(f"{path} is everybody's folder; name one of its own, such as {path}/hw")
@@ -30,6 +32,16 @@ def private_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise Refused(f"{path} cannot be written to")
     return path
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last, if it is one that may be opened."""
+    with suppress(PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def claim(folder: Path) -> None:

@@ -32,7 +32,8 @@ class LocalStore:
         self._incoming = folder / "incoming"
         for made in (folder, self._incoming, folder / "sha256"):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync_folder(folder)
+        for holds in (folder.parent, folder):
+            _sync_folder(holds)
 
     def open_upload(self) -> "LocalUpload":
         return LocalUpload(self, self._incoming / secrets.token_hex(16))
@@ -131,9 +132,9 @@ class LocalUpload:
             os.fchmod(self._descriptor, 0o400)
             _sync(self._descriptor)
             self._close()
-            if not target.parent.is_dir():
-                target.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(target.parent.parent)
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            # Also when it was there: whoever made it may have been killed before this.
+            _sync_folder(target.parent.parent)
             whole = _holds(target, digest)
             with self._store.locked():
                 if whole and target.is_file():
