@@ -156,6 +156,9 @@ def test_a_change_that_changes_nothing_is_none(registry: RegistryService) -> Non
         ({"tags": []}, "/tags", "must be an object"),
         ({"archived": "yes"}, "/archived", "true or false"),
         ({"alternative_ids": ["a b"]}, "/alternative_ids/0", "cannot be a name"),
+        ({"alternative_ids": False}, "/alternative_ids", "not a boolean"),
+        ({"alternative_ids": ""}, "/alternative_ids", "not a string"),
+        ({"description": 0}, "/description", "not a number"),
         ([], "", "must be an object"),
     ],
 )
@@ -266,6 +269,18 @@ def test_a_bump_takes_the_next_number(
 ) -> None:
     assert str(register(registry, bump, chat("a")).version.number) == first
     assert str(register(registry, bump, chat("b")).version.number) == then
+
+
+def test_a_bump_never_makes_a_number_that_could_not_be_read_again(
+    registry: RegistryService,
+) -> None:
+    register(registry, "9" * 251 + ".0.0", chat("a"))
+
+    with pytest.raises(Invalid, match="at most 255 characters") as refused:
+        register(registry, "major", chat("b"))
+
+    assert refused.value.faults[0].pointer == "/bump"
+    assert len(registry.versions(VersionQuery("bot")).items) == 1
 
 
 def test_a_bump_of_the_same_content_makes_nothing_new(registry: RegistryService) -> None:
@@ -523,6 +538,13 @@ def test_who_is_active_again_has_no_sunset(registry: RegistryService) -> None:
         ({"state": "deprecated", "successor": "1.0.0"}, "/successor", "no other version"),
         ({"state": "deprecated", "successor": "7.0.0"}, "/successor", "no other version"),
         ({"state": "deprecated", "successor": "x"}, "/successor", "is no version"),
+        ({"state": "deprecated", "sunset": "0001-01-01T00:00:00+23:59"}, "/sunset", "is no time"),
+        ({"state": "deprecated", "sunset": "9999-12-31T23:59:59-00:01"}, "/sunset", "is no time"),
+        ({"state": "deprecated", "sunset": "20270115T090000Z"}, "/sunset", "is no time"),
+        ({"state": "deprecated", "sunset": "2027-W01-1T00:00:00Z"}, "/sunset", "is no time"),
+        ({"description": False}, "/description", "not a boolean"),
+        ({"description": 0}, "/description", "not a number"),
+        ({"state": "deprecated", "reason": []}, "/reason", "not an array"),
     ],
 )
 def test_a_wrong_change_of_a_version_is_refused(
@@ -552,9 +574,10 @@ def test_a_version_that_is_served_stays(
     assert registry.patch_version("bot", "1.0.0", change, actor=ADA).state.value == state
 
 
-def test_what_was_yanked_stays_yanked(many: RegistryService) -> None:
+@pytest.mark.parametrize("state", ["active", "deprecated", None])
+def test_what_was_yanked_stays_yanked(many: RegistryService, state: str | None) -> None:
     with pytest.raises(Refused, match="under another number"):
-        many.patch_version("bot", "3.0.0", {"state": "active"}, actor=ADA)
+        many.patch_version("bot", "3.0.0", {"state": state, "reason": "back"}, actor=ADA)
 
 
 def test_two_versions_are_compared(registry: RegistryService) -> None:

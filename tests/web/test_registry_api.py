@@ -221,6 +221,15 @@ def test_an_alias_tells_what_it_pointed_to(bot: Api, world: World) -> None:
     assert at("2026-01-01T02:00:00%2B01:00").get_json()["version"] == "1.1.0"
     assert at("2025-12-31T23:59:59Z").status_code == 404
     assert at("yesterday").status_code == 422
+    assert at("0001-01-01T00:00:00%2B23:59").status_code == 422
+
+
+@pytest.mark.parametrize("year", ["0001", "0999", "9999"])
+def test_a_time_is_shown_with_the_four_digits_of_its_year(bot: Api, year: str) -> None:
+    asked = {"state": "deprecated", "sunset": f"{year}-12-31T22:59:59.5-01:00"}
+    shown = bot.done("PATCH", "/models/bot/versions/1.0.0", asked)
+
+    assert shown["sunset"] == f"{year}-12-31T23:59:59.500Z"
 
 
 def test_no_alias_reads_as_a_version(bot: Api) -> None:

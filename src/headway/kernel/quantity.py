@@ -1,6 +1,7 @@
-"""Durations and percentages as people write them: "10m", "1.5s", "5%"."""
+"""Times, durations and percentages as people write them: "2026-12-01T09:00:00Z", "1.5s", "5%"."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
@@ -11,6 +12,26 @@ _PERCENT: Final = re.compile(r"(\d{1,4}(?:\.\d{1,6})?)\s*%\Z")
 _UNITS: Final = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 WHOLE_BP: Final = 10_000
 """100 % in basis points."""
+
+TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
+"""RFC 3339."""
+_TIME: Final = re.compile(TIME_PATTERN.replace("$", r"\Z"), re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_time(text: str, *, pointer: str = "") -> int:
+    """Return milliseconds UTC, or raise `Invalid`, also for a time that has no year in UTC."""
+    wrong = Invalid.at(pointer, f'{text[:64]!r} is no time: write it as "2026-12-01T09:00:00Z"')
+    if not _TIME.match(text):
+        raise wrong
+    try:
+        # Python reads at most six digits of a fraction.
+        short = re.sub(r"(\.\d{6})\d+", r"\1", text.upper())
+        return (datetime.fromisoformat(short).astimezone(UTC) - _EPOCH) // timedelta(
+            milliseconds=1
+        )
+    except (ValueError, OverflowError):
+        raise wrong from None
 
 
 def parse_duration(text: str, *, pointer: str = "") -> int:

@@ -78,7 +78,8 @@ class Requirement:
         bounds = tuple(found for found in alternatives if not isinstance(found, str))
         if sum(map(len, bounds)) > _MOST_PARTS:
             raise Invalid.at(pointer, f"a range has at most {_MOST_PARTS} parts")
-        return cls(text, bounds)
+        # What allows any release leaves the others nothing to say: `* || ^1.0.0-rc` is `*`.
+        return cls(text, ((),) if () in bounds else bounds)
 
     def allows(self, number: SemVer) -> bool:
         return any(_meets(number, bounds) for bounds in self.alternatives)

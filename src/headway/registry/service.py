@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final
 
 from headway.kernel.canonical import Json
@@ -18,6 +17,7 @@ from headway.kernel.errors import (
     Refused,
 )
 from headway.kernel.names import NAME_PATTERN, check_name, unknown_word
+from headway.kernel.quantity import parse_time
 from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.comparison import Comparison
@@ -136,7 +136,7 @@ class RegistryService:
                 description=_description(fields, model.description),
                 tags=_merged_tags(fields, model.tags),
                 alternative_ids=(
-                    _alternatives(fields["alternative_ids"] or (), "/alternative_ids")
+                    _alternatives(fields["alternative_ids"], "/alternative_ids")
                     if "alternative_ids" in fields
                     else model.alternative_ids
                 ),
@@ -428,7 +428,8 @@ def _numbered(
         return SemVer(1, 0, 0) if wanted == "auto" else SemVer(0, 0, 0).bump(wanted), None
     if wanted == "auto":
         wanted = compare(Contract.of(present), Contract.of(made)).advice(number)
-    return number.bump(wanted), None
+    # Read as any other: a number that grew too long could never be read again.
+    return SemVer.parse(str(number.bump(wanted)), pointer="/bump"), None
 
 
 def _parts_that_differ(one: Version, other: Version) -> list[str]:
@@ -505,9 +506,7 @@ def _patched(work: Work, version: Version, fields: Mapping[str, Json]) -> Versio
 
 
 def _state(value: Json, present: State) -> State:
-    if value is None:
-        return State.ACTIVE
-    word = as_text(value, pointer="/state", longest=64)
+    word = State.ACTIVE if value is None else as_text(value, pointer="/state", longest=64)
     known = [state.value for state in State]
     if word not in known:
         raise Invalid.at("/state", unknown_word(word, known, what="state"))
@@ -531,22 +530,14 @@ def _time(value: Json) -> int | None:
     if value is None:
         return None
     text = as_text(value, pointer="/sunset", longest=64)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid.at("/sunset", _WRONG_TIME) from error
-    if time.tzinfo is None:
-        raise Invalid.at("/sunset", _WRONG_TIME)
-    return round(time.timestamp() * 1000)
-
-
-_WRONG_TIME: Final = 'is no time: write it as "2026-12-01T09:00:00Z"'
+    return parse_time(text, pointer="/sunset")
 
 
 def _text(fields: Mapping[str, Json], key: str, present: str) -> str:
     if key not in fields:
         return present
-    return description_from(fields[key] or "", pointer=under("", key))
+    text = fields[key]
+    return "" if text is None else description_from(text, pointer=under("", key))
 
 
 def _description(fields: Mapping[str, Json], present: str) -> str:
@@ -572,6 +563,8 @@ def _flag(value: Json, pointer: str) -> bool:
 
 
 def _alternatives(value: Json, pointer: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
     found: dict[str, str] = {}
     for i, item in enumerate(as_array(value, pointer=pointer, longest=_MOST_ALTERNATIVES)):
         at = under(pointer, i)

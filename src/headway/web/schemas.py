@@ -12,13 +12,12 @@ from pydantic_core import PydanticCustomError
 from headway.kernel.canonical import Json
 from headway.kernel.errors import Invalid
 from headway.kernel.names import NAME_PATTERN, check_name, check_text
+from headway.kernel.quantity import TIME_PATTERN, parse_time
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
 CURSOR_PATTERN: Final = r"^[A-Za-z0-9_.~=-]{1,512}$"
-_TIME: Final = re.compile(TIME_PATTERN.replace("$", r"\Z"), re.ASCII)
 _WHOLE: Final = re.compile(r"[0-9]{1,15}\Z")
 
 
@@ -33,25 +32,12 @@ def dumps(value: Json) -> str:
 def rfc3339(time: int) -> str:
     """Write milliseconds UTC as `2026-01-01T00:00:00.000Z`."""
     seconds, milliseconds = divmod(time, 1000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     return f"{text}.{milliseconds:03d}Z"
 
 
 def maybe_rfc3339(time: int | None) -> str | None:
     return None if time is None else rfc3339(time)
-
-
-def parse_time(text: str, *, pointer: str = "") -> int:
-    """Return milliseconds UTC, or raise `Invalid`."""
-    wrong = Invalid.at(pointer, f'{text[:64]!r} is no time: write it as "2026-12-01T09:00:00Z"')
-    if not _TIME.match(text):
-        raise wrong
-    try:
-        # Python reads at most six digits of a fraction.
-        short = re.sub(r"(\.\d{6})\d+", r"\1", text.upper())
-        return int(datetime.fromisoformat(short).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise wrong from None
 
 
 # Fields of what callers send

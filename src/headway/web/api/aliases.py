@@ -6,6 +6,7 @@ from flask import Blueprint, request, url_for
 
 from headway.auth.role import Permission
 from headway.kernel.errors import NotFound, PreconditionFailed
+from headway.kernel.quantity import parse_time
 from headway.registry.model import Alias
 from headway.web.operation import Reply, allowed, caller, if_match, operation, services
 from headway.web.schemas import (
@@ -19,7 +20,6 @@ from headway.web.schemas import (
     Shown,
     Time,
     When,
-    parse_time,
     rfc3339,
 )
 

@@ -9,6 +9,7 @@ from headway.auth.key import Key
 from headway.auth.policy import Kind
 from headway.auth.role import Permission, Role
 from headway.auth.service import Wish
+from headway.kernel.quantity import parse_time
 from headway.web.operation import Reply, allowed, caller, operation, services
 from headway.web.schemas import (
     Body,
@@ -22,7 +23,6 @@ from headway.web.schemas import (
     When,
     cut,
     maybe_rfc3339,
-    parse_time,
     rfc3339,
 )
 

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from headway.auth.role import Permission
 from headway.kernel.errors import NotFound
-from headway.kernel.quantity import format_percent
+from headway.kernel.quantity import format_percent, parse_time
 from headway.routing.explain import Explanation
 from headway.routing.route import Guard, Role, Route, Rule, StickTo
 from headway.routing.service import MOST_RULES, ArmDraft, RouteDraft, RuleDraft
@@ -35,7 +35,6 @@ from headway.web.schemas import (
     Time,
     When,
     cut,
-    parse_time,
     rfc3339,
 )
 
