@@ -128,6 +128,64 @@ def test_limit_that_is_hit_in_control_becomes_a_rollback(world: World) -> None:
     assert world.shares() == {"1.0.0": 10_000}
 
 
+NEVER_SLOW: Mapping[str, Json] = {
+    **QUICK,
+    "steps": [{"send": "10%", "for": "1h"}, {"send": "100%"}],
+    "judge": {"worse": {}, "never": {"errors": "> 50%", "latency_p95": "> 800ms"}},
+}
+
+
+def test_limit_on_latency_is_judged_in_control_as_well(world: World) -> None:
+    deployment = world.deploy("1.1.0", NEVER_SLOW)
+    world.run(3 * SECOND)
+    world.slowness(deployment, "latency>800", candidate=(200, 60), stable=(1_800, 10))
+    world.run(3 * SECOND)
+
+    row = world.row(deployment)
+    assert "the limit was hit: more than 5% slower than 800ms" in row.because
+    assert world.shares() == {"1.0.0": 10_000}
+    (told,) = [
+        line
+        for line in world.deployments.why(deployment.id)
+        if line["kind"] == "deployment.rolling_back"
+    ]
+    assert "never more than 5% slower than 800ms: hit" in str(told["evidence"])
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable"),
+    [
+        pytest.param((200, 60), (1_800, 540), id="both arms are slow"),
+        pytest.param((2_000, 90), (18_000, 9), id="slower than stable, below the limit"),
+    ],
+)
+def test_limit_on_latency_spares_who_is_not_proven_worse_and_above_it(
+    world: World, candidate: tuple[int, int], stable: tuple[int, int]
+) -> None:
+    deployment = world.deploy("1.1.0", NEVER_SLOW)
+    world.run(3 * SECOND)
+    world.slowness(deployment, "latency>800", candidate=candidate, stable=stable)
+    world.run(10 * SECOND)
+    assert world.shares() == {"1.0.0": 9_000, "1.1.0": 1_000}
+
+
+def test_veto_names_the_limit_that_the_gateway_saw_hit(world: World) -> None:
+    never: Json = {"latency_p50": "> 100ms", "latency_p95": "> 800ms"}
+    deployment = world.deploy("1.1.0", judge={"worse": {}, "never": never}, steps=[
+        {"send": "10%", "for": "1h"}, {"send": "100%"}
+    ])  # fmt: skip
+    world.run(3 * SECOND)
+    world.veto(deployment, "latency>800")
+    limits = world.deployments.status(deployment.id)["limits"]
+    assert isinstance(limits, list)
+    assert [(limit["words"], limit["hit"]) for limit in limits if isinstance(limit, dict)] == [
+        ("more than 50% slower than 100ms", False),
+        ("more than 5% slower than 800ms", True),
+    ]
+    world.tick()
+    assert world.row(deployment).because == "a gateway saw the limit hit: latency_p95 > 800ms"
+
+
 def test_outage_of_both_arms_moves_nothing(world: World) -> None:
     deployment = world.deploy("1.1.0")
     world.run(3 * SECOND)

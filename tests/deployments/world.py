@@ -223,6 +223,25 @@ class World:
             work.evidence.add(deployment.id, [count for count in counts if count.n], [])
             work.commit()
 
+    def slowness(
+        self,
+        deployment: Deployment,
+        limit: str,
+        *,
+        candidate: tuple[int, int],
+        stable: tuple[int, int],
+    ) -> None:
+        """Let requests come of age: (how many, how many of them slower than a limit)."""
+        epoch, due = self.route().id, self.now - self.now % 5_000
+        counts = [
+            Count(epoch, arm, limit, bin_, due, late=False, n=n)
+            for arm, both in (("candidate", candidate), ("stable", stable))
+            for bin_, n in enumerate(both)
+        ]
+        with self.begin() as work:
+            work.evidence.add(deployment.id, counts, [])
+            work.commit()
+
     def measure(
         self,
         version: str,

@@ -16,7 +16,6 @@ from headway.gateway.accumulator import (
     Accumulator,
     Flight,
     GuardCount,
-    limit_of,
 )
 from headway.routing.allocation import lay_out
 from headway.routing.assignment import NO_HINTS, Assignment, UnitHints
@@ -46,10 +45,11 @@ EPOCH = Epoch(
     thresholds_ms={"p50": 100.0},
     margin={"latency": 0.2},
 )
-GUARDS = (
-    Guard(arm="candidate", metric="errors", above=0.1),
-    Guard(arm="candidate", metric="latency", above=0.05, slower_than_ms=800),
-)
+ERRORS = Guard(arm="candidate", metric="errors", above=0.1)
+SLOW = Guard(arm="candidate", metric="latency", above=0.05, slower_than_ms=800)
+SLOWER = Guard(arm="candidate", metric="latency", above=0.01, slower_than_ms=6_000)
+NEVER_SEEN = Guard(arm="candidate", metric="latency", above=0.5, slower_than_ms=L)
+"""What is slower than L has not ended by then, and is an error."""
 ROUTE = Route(
     model="digits",
     environment="production",
@@ -58,8 +58,9 @@ ROUTE = Route(
     revision=4,
     id=40,
     epoch=EPOCH,
-    guards=GUARDS,
+    guards=(ERRORS,),
 )
+LIMITED = replace(ROUTE, guards=(ERRORS, SLOW, SLOWER, NEVER_SEEN))
 QUIET = replace(ROUTE, id=41, epoch=None, guards=())
 
 
@@ -72,6 +73,7 @@ def assigned(route: Route, arm: str, *, sticky: bool = False) -> Assignment:
 
 
 TO = {arm: assigned(ROUTE, arm) for arm in ("stable", "candidate")}
+TO_LIMITED = {arm: assigned(LIMITED, arm) for arm in ("stable", "candidate")}
 
 
 def begin(
@@ -417,7 +419,10 @@ def test_unit_that_was_forgotten_is_sent_again_for_the_store_to_decide() -> None
 
 def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> None:
     seen = Accumulator()
-    flights = [begin(seen, at=AT + i * 30_000) for i in range(4)]
+    flights = [
+        seen.begin(TO_LIMITED["candidate"], unit=0, flags=SINGLE, at=AT + i * 30_000)
+        for i in range(4)
+    ]
     for flight in flights:
         seen.sent(flight)
         seen.sent(flight)
@@ -429,7 +434,7 @@ def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> N
     seen.mark(flights[2], 900)
     seen.record(flights[2], OK, latency_ms=950)
     seen.record(flights[3], Outcome.VERSION, latency_ms=10)
-    stable = begin(seen, "stable")
+    stable = seen.begin(TO_LIMITED["stable"], unit=0, flags=SINGLE, at=AT)
     seen.sent(stable)
     seen.record(stable, Outcome.REFUSED, latency_ms=10)
     assert seen.guard_counts("dep_1") == (
@@ -441,7 +446,84 @@ def test_guards_count_requests_sent_and_failures_by_the_minute_of_sending() -> N
         ),
         GuardCount(40, "stable", 1, {"errors": {minute: 1}}),
     )
-    assert [limit_of(guard) for guard in GUARDS] == ["errors", "latency>800"]
+    assert [guard.event for guard in (ERRORS, SLOW)] == ["errors", "latency>800"]
+
+
+DUE_LIMITS = AT + 10_000
+"""Both arms know at the age of the slowest limit below L, 6 s."""
+
+
+def about_limits(batch: Batch) -> set[tuple[str, str, int, int]]:
+    """Return (arm, metric, bin, n) of what a store has of the limits on latency."""
+    found = stored(batch)
+    rows = [(key, n) for key, n in found.items() if ">" in key[1]]
+    assert {(key[3], key[4]) for key, _ in rows} <= {(DUE_LIMITS, False)}
+    return {(arm, metric, bin_, n) for (arm, metric, bin_, _, _), n in rows}
+
+
+@pytest.mark.parametrize("arm", ["stable", "candidate"])
+@pytest.mark.parametrize(("unit", "flags"), [(7, 0), (0, SINGLE)])
+@pytest.mark.parametrize(
+    ("outcome", "latency", "slower"),
+    [
+        (Outcome.OK, 800, set()),
+        (Outcome.PROVIDER, 10, set()),
+        (Outcome.OK, 801, {"latency>800"}),
+        (Outcome.PROVIDER, 6_001, {"latency>800", "latency>6000"}),
+        (Outcome.OK, 20_000, {"latency>800", "latency>6000"}),
+    ],
+)
+def test_limits_on_latency_are_evidence_of_both_arms_at_one_age(
+    arm: str,
+    unit: int,
+    flags: int,
+    outcome: Outcome,
+    latency: float,
+    slower: set[str],
+) -> None:
+    seen = Accumulator()
+    flight = seen.begin(TO_LIMITED[arm], unit=unit, flags=flags, at=AT)
+    seen.record(flight, outcome, latency_ms=latency)
+    known = {(arm, metric, 0, 1) for metric in ("latency>800", "latency>6000")}
+    assert about_limits(seen.freeze("b", 1, 1)) == known | {(arm, m, 1, 1) for m in slower}
+
+
+def test_request_that_hangs_is_beyond_the_limits_while_it_hangs_and_once() -> None:
+    seen = Accumulator()
+    flight = seen.begin(TO_LIMITED["candidate"], unit=0, flags=SINGLE, at=AT)
+    seen.mark(flight, 5_999)
+    assert about_limits(seen.freeze("b", 1, 1)) == set()
+    seen.mark(flight, 6_001)
+    both = [
+        ("candidate", metric, bin_, 1)
+        for metric in ("latency>800", "latency>6000")
+        for bin_ in (0, 1)
+    ]
+    assert about_limits(seen.freeze("b", 1, 1)) == set(both)
+    seen.mark(flight, 10_001)
+    seen.record(flight, Outcome.OK, latency_ms=12_000)
+    assert about_limits(seen.freeze("b", 1, 1)) == set()
+
+
+def test_sticky_unit_meets_the_limits_with_its_first_request_alone() -> None:
+    seen = Accumulator()
+    for latency in (10, 7_000):
+        flight = seen.begin(TO_LIMITED["candidate"], unit=7, flags=0, at=AT)
+        seen.record(flight, Outcome.OK, latency_ms=latency)
+    assert about_limits(seen.freeze("b", 1, 1)) == {
+        ("candidate", "latency>800", 0, 1),
+        ("candidate", "latency>6000", 0, 1),
+    }
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.CALLER, Outcome.POLICY, Outcome.GATEWAY, Outcome.GONE]
+)
+def test_what_says_nothing_of_a_version_says_nothing_of_its_limits(outcome: Outcome) -> None:
+    seen = Accumulator()
+    flight = seen.begin(TO_LIMITED["candidate"], unit=0, flags=SINGLE, at=AT)
+    seen.record(flight, outcome, latency_ms=900)
+    assert about_limits(seen.freeze("b", 1, 1)) == set()
 
 
 def test_version_that_cannot_be_called_fails_its_guard_without_anything_sent() -> None:

@@ -12,11 +12,12 @@ from typing import Final, TypeAlias
 
 from headway.deployments.checks import Answer
 from headway.deployments.deployment import ACTIVE, Deployment, Progress, State, Undo
+from headway.deployments.facts import guards_of
 from headway.deployments.intent import Intent, Verb
 from headway.deployments.plan import Check, Else, Healthy, Requests, Send, Step, Until, Watch
 from headway.judge.verdict import Finding, Verdict
 from headway.kernel.clock import MINUTE, SECOND
-from headway.kernel.quantity import WHOLE_BP, format_duration, format_percent
+from headway.kernel.quantity import WHOLE_BP, format_duration
 from headway.outbox.actor import HEADWAY, Actor
 from headway.tracking.measurement import MOST_UNITS, Veto
 
@@ -258,8 +259,7 @@ def _reason_to_go_back(s: Situation) -> Decision | None:
     if s.vetoes:
         because = f"a gateway saw the limit hit: {_veto_words(s, s.vetoes[0])}"
     elif s.verdict and s.verdict.hits:
-        hit = s.verdict.hits[0].limit
-        because = f"the limit was hit: {hit.metric} above {format_percent(hit.above)}"
+        because = f"the limit was hit: {s.verdict.hits[0].limit.words()}"
     elif s.verdict and s.verdict.finding is Finding.WORSE:
         because = f"live traffic shows the candidate to be {s.verdict.reason}"
     elif s.switched_off:
@@ -270,8 +270,9 @@ def _reason_to_go_back(s: Situation) -> Decision | None:
 
 
 def _veto_words(s: Situation, veto: Veto) -> str:
-    for limit in s.deployment.plan.judging.never:
-        if veto.metric in {limit.metric, limit.name}:
+    never = s.deployment.plan.judging.never
+    for limit, guard in zip(never, guards_of(never), strict=True):
+        if veto.metric == guard.event:
             return f"{limit.name} {limit.words()}"
     return veto.metric
 

@@ -128,6 +128,7 @@ def _judged(verdict: Verdict | None, *, vetoed: Collection[str]) -> dict[str, Js
         "limits": [
             {
                 "metric": state.limit.metric,
+                "words": state.limit.words(),
                 "above": state.limit.above,
                 "e_rate": _rounded(bounded(state.log_rate)),
                 "e_worse": _rounded(bounded(state.log_worse)),
@@ -271,9 +272,7 @@ def basis(event: Event) -> tuple[str, ...]:
             line += f" ({row['note']})"
         lines.append(line)
     lines += [
-        f"limit on {row.get('metric')}: hit, above {_number(row.get('above')):.2%}"
-        for row in _rows(verdict.get("limits"))
-        if row.get("hit")
+        f"never {row.get('words')}: hit" for row in _rows(verdict.get("limits")) if row.get("hit")
     ]
     if lines:
         lines.append(f"promise: {verdict.get('promise')}")

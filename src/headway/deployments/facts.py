@@ -282,12 +282,8 @@ def guards_of(never: Iterable[Limit]) -> tuple[Guard, ...]:
 
 
 def rate_limits(judging: Judging) -> tuple[RateLimit, ...]:
-    """Return the limits that are judged here as well: those on events that are counted here.
-
-    What is slower than a limit on latency is known to the gateways alone.
-    """
+    """Return the limits as they are judged here, on the counts of all gateways together."""
     return tuple(
-        RateLimit(limit.metric, limit.above, judging.worse.get(limit.metric, 0.0))
-        for limit in judging.never
-        if limit.slower_than_ms is None
+        RateLimit(guard.event, guard.above, judging.worse.get(guard.metric, 0.0))
+        for guard in guards_of(judging.never)
     )

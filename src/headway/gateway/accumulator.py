@@ -16,7 +16,9 @@ A request is evidence when it is old enough, not when its outcome arrives (see `
 - of a sticky unit count: the first measured request (and whether it was bad), its first error, and
   how slow the first was of which that is known. The latter is said at once, when it ended or has
   passed the last threshold, and counts at that one age. This gateway sends what is new to it, and
-  the store decides which was first.
+  the store decides which was first;
+- a request is slower than a `never` limit, or is not, at the age of the slowest of these limits,
+  in both arms: so control can judge them too, on counts that belong together.
 """
 
 import time
@@ -55,6 +57,7 @@ _MOST_LANES: Final = 2_000
 _MEASURED: Final = mask_bit("measured")
 _ERRORS: Final = mask_bit("errors")
 _LATENCY: Final = mask_bit("latency")
+_LIMITS: Final = mask_bit("limits")
 _ANSWERED: Final = frozenset({Outcome.OK, *ERRORS})
 """What the version is answerable for."""
 
@@ -68,7 +71,9 @@ class Passing(IntEnum):
     """How slow it is will not change any more: the last threshold lies behind."""
     LIMIT = 2
     """Slower than a limit of this gateway's own watch."""
-    END = 3
+    LIMITED = 3
+    """Which limits it is slower than will not change any more: evidence."""
+    END = 4
     """L itself."""
 
 
@@ -95,7 +100,7 @@ class GuardCount:
     arm: str
     sent: int
     bad: Mapping[str, Mapping[int, int]]
-    """By limit (see `limit_of`) and by the minute (ms / 60,000) in which the request was sent."""
+    """By limit (see `Guard.event`) and by the minute (ms / 60,000) in which it was sent."""
 
 
 class _Sent:
@@ -145,7 +150,8 @@ class Lane:
 
     __slots__ = (
         "_end", "_open", "_start", "ages", "arm", "deployment", "environment", "epoch", "guarded",
-        "known", "lines", "minute_sums", "model", "role", "version", "watched",
+        "known", "limited", "limits", "lines", "minute_sums", "model", "role", "version",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, route: Route, arm: Arm, watched: _Watched | None) -> None:
@@ -162,12 +168,22 @@ class Lane:
         self.lines: tuple[Line, ...] = ()
         self.known = 0.0
         """The age at which it is known how slow a request is, ms. 0: there are no thresholds."""
+        self.limits: tuple[Line, ...] = ()
+        """The limits on latency that control judges: those that can be passed before L."""
+        self.limited = 0.0
+        """The age at which it is known which of them a request is slower than, ms."""
         self.guarded = False
         if watched is not None and route.epoch is not None:
             self.deployment = route.epoch.deployment
             self.ages = route.epoch.ages["errors"]
             self.lines = lines_of(route.epoch, route.guards, arm.role)
             self.known = max((line.known for line in self.lines), default=0.0)
+            self.limits = tuple(
+                line
+                for line in self.lines
+                if line.passing is Passing.LIMIT and line.after < self.ages.l
+            )
+            self.limited = max((line.after for line in self.limits), default=0.0)
             self.guarded = bool(route.guards)
         self._open: _Open | None = None
         self._start = self._end = 0.0
@@ -449,6 +465,8 @@ class Accumulator:
                 self._slowness(open_, flight)
             return
         self._slowness(open_, flight)
+        if lane.limits and latency <= lane.limited:
+            self._limits(open_, flight)
         bad = outcome in ERRORS
         if bad:
             self.sent(flight)  # a version that cannot even be called has failed all the same
@@ -479,6 +497,8 @@ class Accumulator:
                 case Passing.LIMIT:
                     if flight.guarded:
                         _bad(lane, flight, line.metric)
+                case Passing.LIMITED:
+                    self._limits(open_, flight)
                 case Passing.END:
                     self._never_ended(open_, flight)
 
@@ -503,6 +523,24 @@ class Accumulator:
             if line.passing is Passing.SLOW
         ]
         _first(open_, flight, _LATENCY, slow, due, late=False)
+
+    def _limits(self, open_: _Open, flight: Flight) -> None:
+        """Say which limits a request is slower than, if it is the first of its unit."""
+        lane = flight.lane
+        due = due_at(flight.at, lane.limited)
+        passed = lane.lines[: flight.passed]
+        known = [(line.metric, 0) for line in lane.limits]
+        known += [(line.metric, 1) for line in lane.limits if line in passed]
+        if flight.flags & SINGLE:
+            for metric, bin_ in known:
+                _count(open_, (lane, metric, bin_, due, False))
+            return
+        if lane.watched is None:
+            return
+        mask = lane.watched.known.of(flight.unit)
+        if not mask & _LIMITS:
+            lane.watched.known.add(flight.unit, mask | _LIMITS)
+            _first(open_, flight, _LIMITS, known, due, late=False)
 
     def _never_ended(self, open_: _Open, flight: Flight) -> None:
         """Count a request that has not ended by L: bad in both arms, however it ends later."""
@@ -532,13 +570,6 @@ class Accumulator:
         known.add(flight.unit, mask)
 
 
-def limit_of(guard: Guard) -> str:
-    """Name what a guard counts: `errors`, or `latency>8000` (milliseconds)."""
-    return (
-        guard.metric if guard.slower_than_ms is None else f"{guard.metric}>{guard.slower_than_ms}"
-    )
-
-
 def lines_of(epoch: Epoch, guards: Iterable[Guard], role: Role) -> tuple[Line, ...]:
     """Return the ages that mean something for requests on an arm of that role, rising.
 
@@ -553,11 +584,15 @@ def lines_of(epoch: Epoch, guards: Iterable[Guard], role: Role) -> tuple[Line, .
         lines.add(Line(after, Passing.SLOW, f"latency.{quantile}", known))
     if last := max((line.known for line in lines), default=0.0):
         lines.add(Line(last, Passing.KNOWN))
-    lines.update(
-        Line(guard.slower_than_ms, Passing.LIMIT, limit_of(guard))
+    limits = {
+        Line(guard.slower_than_ms, Passing.LIMIT, guard.event)
         for guard in guards
         if guard.slower_than_ms is not None
-    )
+    }
+    lines |= limits
+    judged = [line.after for line in limits if line.after < epoch.ages["errors"].l]
+    if judged:
+        lines.add(Line(max(judged), Passing.LIMITED))
     return tuple(sorted(lines))
 
 

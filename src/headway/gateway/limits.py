@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
-from headway.gateway.accumulator import Accumulator, GuardCount, limit_of
+from headway.gateway.accumulator import Accumulator, GuardCount
 from headway.gateway.view import View
 from headway.judge.events import Hits
 from headway.judge.limits import Limit, LimitWatch, needed_in_gateway, place_of
@@ -176,7 +176,7 @@ class Guards:
             (
                 guard,
                 LimitWatch(
-                    Limit(limit_of(guard), guard.above, epoch.margin.get(guard.metric, 0.0)),
+                    Limit(guard.event, guard.above, epoch.margin.get(guard.metric, 0.0)),
                     needed=needed,
                 ),
             )
@@ -239,7 +239,7 @@ class Guards:
             deployment=deployment,
             epoch=watched.route.id,
             arm=guard.arm,
-            metric=guard.metric,
+            metric=guard.event,
             at=now,
             detail={
                 "limit": guard.document(),

@@ -13,6 +13,8 @@ What is stored (all of units, each counted once in a deployment):
 | `errors.first` | 1 | a unit whose first measured request had the bad event |
 | `measured` | 0 | the first measured request of a unit |
 | `latency.p50` .. `latency.p99` | 1 | a first request slower than the threshold |
+| `latency>8000` | 0 | a first request of which it is known whether it is slower than that, ms |
+| `latency>8000` | 1 | one that is: what a `never` limit is about |
 | `score.<name>` | 0..100 | a first measured answer with a score: badness in hundredths |
 | `units` | | kept for the watch on the router's coin |
 """

@@ -25,7 +25,9 @@ from math import exp, inf, log
 from typing import Any, Final, Self
 
 from headway.judge.events import RATE_BETS, Hits, log_likelihood, log_mean_exp
+from headway.judge.evidence import MEASURED
 from headway.kernel.canonical import Json
+from headway.kernel.quantity import format_duration, format_percent
 
 BUDGET: Final = 0.1
 """The part of alpha that limits may spend: so much in control, and so much in the gateways."""
@@ -37,11 +39,29 @@ _RECENT: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`errors > 10%`: the metric's name in the evidence, the rate in (0, 1), its margin (0.2)."""
+    """`errors > 10%`: the metric's name in the evidence, the rate in (0, 1), its margin (0.2).
+
+    Of `latency>8000` (ms) the rate is that of slower answers.
+    """
 
     metric: str
     above: float
     margin: float = 0.0
+
+    @property
+    def counted(self) -> str:
+        """The metric whose bin 0 counts what the bad ones are a part of."""
+        return self.metric if self._slower_than else MEASURED
+
+    @property
+    def _slower_than(self) -> str:
+        return self.metric.partition(">")[2]
+
+    def words(self) -> str:
+        above = format_percent(self.above)
+        if not self._slower_than:
+            return f"{self.metric} above {above}"
+        return f"more than {above} slower than {format_duration(int(self._slower_than))}"
 
     def document(self) -> dict[str, Json]:
         return {"metric": self.metric, "above": self.above, "margin": self.margin}

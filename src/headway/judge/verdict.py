@@ -13,7 +13,7 @@ from math import fsum, log
 from typing import Any, Final
 
 from headway.judge.events import Hits, log_mean_exp
-from headway.judge.evidence import CANDIDATE, MEASURED, STABLE, Evidence
+from headway.judge.evidence import CANDIDATE, STABLE, Evidence
 from headway.judge.limits import Limit, LimitWatch, needed_in_control
 from headway.judge.question import Question
 from headway.judge.result import Proof, Result, bounded, result_of
@@ -46,6 +46,7 @@ class LimitState:
     def document(self) -> dict[str, Json]:
         return {
             "metric": self.limit.metric,
+            "words": self.limit.words(),
             "above": self.limit.above,
             "log_rate": self.log_rate,
             "log_worse": self.log_worse,
@@ -172,7 +173,7 @@ def _limits(
         for tally in evidence.timely:
             epoch = str(tally.epoch.id)
             n, c, s = sums = (
-                tally.of(CANDIDATE, MEASURED, 0),
+                tally.of(CANDIDATE, limit.counted, 0),
                 tally.of(CANDIDATE, limit.metric),
                 tally.of(STABLE, limit.metric),
             )
@@ -216,8 +217,7 @@ def _find(
         return Finding.WORSE, loudest.metric, f"worse on {_told(loudest)}"
     acting = next((state for state in limits if state.hit), None)
     if acting:
-        above = format_percent(acting.limit.above)
-        return Finding.UNDECIDED, acting.limit.metric, f"{acting.limit.metric} above {above}"
+        return Finding.UNDECIDED, acting.limit.metric, acting.limit.words()
     if question.factor is None:
         return Finding.UNDECIDED, None, "nothing proves that it is worse"
     names = question.prove or tuple(result.metric for result in results)

@@ -93,6 +93,12 @@ class Guard:
     """The rate that must never be exceeded, 0..1."""
     slower_than_ms: int | None = None
 
+    @property
+    def event(self) -> str:
+        """What it counts: `errors`, or `latency>8000` (milliseconds)."""
+        slower = self.slower_than_ms
+        return self.metric if slower is None else f"{self.metric}>{slower}"
+
     def document(self) -> dict[str, Json]:
         return {
             "arm": self.arm,

@@ -74,8 +74,8 @@ class Count:
     """The route revision's id that assigned the requests."""
     arm: str
     metric: str
-    """`errors`, `errors.first`, `latency.p50` … (bin 1), `measured` (bin 0), `score.<name>`
-    (bin 0..100: badness in hundredths)."""
+    """`errors`, `errors.first`, `latency.p50` … (bin 1), `measured` (bin 0), `latency>8000`
+    (bin 0: known, 1: slower), `score.<name>` (bin 0..100: badness in hundredths)."""
     bin: int
     due: int
     """Assignment + M or L, rounded up to 5 s; milliseconds UTC. 0: folded, older than L."""
@@ -179,9 +179,11 @@ FIXED_BITS: Final = {
     "measured": 0,
     "errors": 1,
     "latency": 2,
+    "limits": 3,
 }
 """On the bit of `measured` also hangs whether that request was bad (`errors.first`); on the bit of
-`latency`, which lines the first request crossed of which it is known how slow it was."""
+`latency`, which lines the first request crossed of which it is known how slow it was; on that of
+`limits` likewise, which limits on latency."""
 SCORE_BITS: Final = range(16, 62)
 
 
