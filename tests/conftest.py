@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from headway.kernel.clock import utc_now
 from headway.persistence import tables
@@ -18,6 +19,10 @@ from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import upgrade
 from headway.testing import memory
 from headway.testing.postgres import NoPostgres, Postgres, postgres
+
+# A busy machine makes no promise false: no test is timed.
+settings.register_profile("headway", deadline=None)
+settings.load_profile("headway")
 
 Work: TypeAlias = sql.SqlWork | memory.MemoryWork
 Begin: TypeAlias = Callable[[], AbstractContextManager[Work]]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headway.adapters.outbound import Secrets
-from headway.adapters.providers.inference_v2 import InferenceV2
+from headway.adapters.providers.local import Local
 from headway.adapters.providers.openai import OpenAI
 from headway.gateway.exchange import Prepared, Release
 from headway.gateway.ports import Around
@@ -46,7 +46,7 @@ def test_base_url_says_where_and_under_which_path(
 ) -> None:
     prepared = openai(base_url)
     assert prepared.origin == origin
-    head = prepared.heads["openai_chat"]
+    head = prepared.native["openai_chat"].head
     assert head.startswith(b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (path, host))
     assert b"authorization" not in head
     assert head.endswith(b"\r\n")
@@ -55,7 +55,7 @@ def test_base_url_says_where_and_under_which_path(
 
 def test_credential_stands_in_the_head_and_in_no_representation() -> None:
     prepared = openai("https://api.openai.com/v1", credential="openai")
-    assert b"authorization: Bearer sk-canary\r\n" in prepared.heads["openai_chat"]
+    assert b"authorization: Bearer sk-canary\r\n" in prepared.native["openai_chat"].head
     assert "canary" not in repr(prepared)
 
 
@@ -77,16 +77,16 @@ def test_timeouts_and_settings_are_the_versions_own() -> None:
         1, 2, 3, 4,
     )  # fmt: skip
     assert prepared.retries == 3
-    assert prepared.settings.parameters == {"temperature": 0}
-    assert prepared.settings.locked == {"seed": 1}
+    assert prepared.native["openai_chat"].settings.parameters == {"temperature": 0}
+    assert prepared.native["openai_chat"].settings.locked == {"seed": 1}
 
 
 def test_local_model_is_named_by_its_artifact_and_told_its_name() -> None:
-    prepared = InferenceV2().prepare(release(LOCAL), AROUND)
+    prepared = Local().prepare(release(LOCAL), AROUND)
     assert prepared.local
     assert prepared.origin == Origin("unix", "/run/runner.sock")
     assert prepared.deadlines.total == 2
-    head = prepared.heads["open_inference"]
+    head = prepared.native["open_inference"].head
     assert head.startswith(b"POST /v2/models/%b/infer HTTP/1.1\r\n" % (b"ab" * 32))
     assert b"headway-model: bot\r\n" in head
     assert b"headway-model-version: 1.0.0+b.1\r\n" in head
@@ -97,4 +97,4 @@ def test_provider_refuses_a_target_that_is_not_its_own() -> None:
         OpenAI().prepare(release(LOCAL), AROUND)
     with pytest.raises(Unsupported):
         document = {"provider": "openai", "base_url": "https://a.example/v1", "model": "m"}
-        InferenceV2().prepare(release(document), AROUND)
+        Local().prepare(release(document), AROUND)

@@ -8,9 +8,11 @@ import pytest
 
 from headway.adapters.outbound import Outbound, Secrets
 from headway.adapters.providers.inference_v2 import InferenceV2
+from headway.adapters.providers.local import Local
 from headway.adapters.providers.openai import OpenAI
 from headway.gateway.exchange import Prepared, Release
 from headway.gateway.ports import Around, Provider
+from headway.registry.target import LocalTarget
 from headway.routing.route import Route
 from headway.testing.gateway import RunningGateway, document, key_entry, route_of
 from headway.testing.provider import ScriptedProvider
@@ -68,11 +70,16 @@ class Traffic:
 
 
 def prepare(runner: str = "") -> Any:  # noqa: ANN401 - a function
-    providers: dict[str, Provider] = {"openai": OpenAI(), "inference_v2": InferenceV2()}
+    providers: dict[str, Provider] = {
+        "openai": OpenAI(),
+        "inference_v2": InferenceV2(),
+        "local": Local(),
+    }
     around = Around(Secrets(SECRETS).value, runner)
 
     def make(release: Release) -> Prepared:
-        kind = "openai" if release.artifact is None else "inference_v2"
+        target = release.target
+        kind = "local" if isinstance(target, LocalTarget) else target.provider
         return providers[kind].prepare(release, around)
 
     return make

@@ -28,7 +28,7 @@ def hello(**more: object) -> dict[str, Any]:
 
 def written(document: dict[str, Any], settings: Settings, **headers: str) -> dict[str, Any]:
     fields = {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
-    found = CHAT.write(ask(document), settings, fields)
+    found = CHAT.writer(settings)(ask(document), fields)
     return dict(json.loads(found))
 
 
@@ -118,7 +118,7 @@ def test_stream_asks_for_usage_by_splice() -> None:
 def test_what_cannot_be_spliced_is_written_anew(body: bytes) -> None:
     asked = ask(body)
     assert splice(asked, "gpt-5") is None
-    document = json.loads(CHAT.write(asked, Settings(model="gpt-5"), NONE))
+    document = json.loads(CHAT.writer(Settings(model="gpt-5"))(asked, NONE))
     assert document["model"] == "gpt-5"
     assert document["messages"] == json.loads(body)["messages"]
 
@@ -153,7 +153,7 @@ def test_however_it_is_written_only_the_name_and_the_usage_change(
     wanted = {**given_, "model": wanted_name}
     if stream:
         wanted["stream_options"] = {"include_usage": True}
-    assert json.loads(CHAT.write(asked, Settings(model=model), NONE)) == wanted
+    assert json.loads(CHAT.writer(Settings(model=model))(asked, NONE)) == wanted
 
 
 def test_version_adds_its_defaults_and_its_locked_parameters_win() -> None:
@@ -227,14 +227,17 @@ def test_merged_stream_keeps_the_callers_options() -> None:
 
 
 def test_answer_that_holds_an_error_is_a_failure() -> None:
-    assert CHAT.whole(b'{"error": {"message": "no"}, "choices": []}').error is not None
-    assert CHAT.whole(b"<html>").error is not None
-    assert CHAT.whole(b'{"choices": 1}').error is not None
-    assert CHAT.whole(b"[]").error is not None
+    assert (
+        CHAT.whole(ask(hello()), b'{"error": {"message": "no"}, "choices": []}').error is not None
+    )
+    assert CHAT.whole(ask(hello()), b"<html>").error is not None
+    assert CHAT.whole(ask(hello()), b'{"choices": 1}').error is not None
+    assert CHAT.whole(ask(hello()), b"[]").error is not None
 
 
 def test_answer_tells_its_tokens_and_its_maker() -> None:
     found = CHAT.whole(
+        ask(hello()),
         json.dumps(
             {
                 "choices": [],
@@ -247,7 +250,7 @@ def test_answer_tells_its_tokens_and_its_maker() -> None:
                     "completion_tokens_details": {"reasoning_tokens": 8},
                 },
             }
-        ).encode()
+        ).encode(),
     )
     assert found.error is None
     assert found.tokens == {"input": 10, "output": 20, "cached": 4, "reasoning": 8}

@@ -17,7 +17,7 @@ from headway.outbox.event import Event
 from headway.outbox.message import Message
 from headway.registry.model import Model, Version
 from headway.registry.signature import Signature
-from headway.registry.target import LocalTarget, OpenAITarget, Target
+from headway.registry.target import HostedTarget, LocalTarget, Target
 from headway.registry.version import SemVer
 from headway.routing.route import Arm, Route, whole
 from headway.routing.route import Role as ArmRole
@@ -50,7 +50,9 @@ def model(name: str = "digits", **more: Any) -> Model:
 
 
 def version(number: str = "1.0.0", *, of: str = "digits", **more: Any) -> Version:
-    target: Target = OpenAITarget("https://api.example.com/v1", "gpt", parameters={"top_p": 0.5})
+    target: Target = HostedTarget(
+        "openai", "https://api.example.com/v1", "gpt", parameters={"top_p": 0.5}
+    )
     usual: dict[str, Any] = {
         "target": target,
         "signature": Signature(input={"type": "object"}),

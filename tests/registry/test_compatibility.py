@@ -12,11 +12,11 @@ from headway.kernel.canonical import Json
 from headway.registry.compatibility import Compatibility, Contract, Direction, Severity, compare
 from headway.registry.prompt import Prompt, Variable
 from headway.registry.signature import Signature
-from headway.registry.target import LocalTarget, OpenAITarget
+from headway.registry.target import HostedTarget, LocalTarget
 from headway.registry.version import SemVer
 
 LOCAL = LocalTarget("onnx", "sha256:" + "0" * 64)
-UPSTREAM = OpenAITarget("https://x.org", "m")
+UPSTREAM = HostedTarget("openai", "https://x.org", "m")
 
 
 def change(part: str, old: dict[str, Json], new: dict[str, Json]) -> Compatibility:
@@ -147,7 +147,7 @@ def test_a_difference_says_where_it_is_and_what_it_is() -> None:
 
 def upstream(**changes: Any) -> Contract:  # noqa: ANN401 -- fields of several types
     fields: Mapping[str, Any] = {"base_url": "https://x.org", "model": "m", **changes}
-    return Contract(OpenAITarget(**fields), Signature())
+    return Contract(HostedTarget("openai", **fields), Signature())
 
 
 def prompted(**variables: str | None) -> Contract:

@@ -10,8 +10,8 @@ from headway.kernel.errors import Invalid
 from headway.registry.release import component_digests, release_from_document, version_digest
 from headway.registry.signature import Signature
 from headway.registry.target import (
+    HostedTarget,
     LocalTarget,
-    OpenAITarget,
     target_from_document,
 )
 
@@ -43,7 +43,7 @@ def openai(**changes: object) -> dict[str, Any]:
 def test_a_target_is_read_whole() -> None:
     target = target_from_document(OPENAI)
 
-    assert isinstance(target, OpenAITarget)
+    assert isinstance(target, HostedTarget)
     assert (target.base_url, target.model) == ("https://api.openai.com/v1", "gpt-5-mini")
     assert (target.credential, target.locked, target.retries) == ("openai", ("temperature",), 2)
     assert (target.timeouts.first, target.timeouts.total) == (30_000, 600_000)
@@ -134,7 +134,7 @@ def test_a_base_url_is_taken_without_its_last_slash(url: str) -> None:
     one, other = (target_from_document(openai(base_url=u)) for u in (url, url + "/"))
 
     assert one == other
-    assert isinstance(one, OpenAITarget)
+    assert isinstance(one, HostedTarget)
     assert one.base_url == url
 
 

@@ -19,7 +19,7 @@ from headway.kernel.errors import (
 from headway.outbox.actor import Actor
 from headway.registry import model as registry
 from headway.registry.signature import Signature
-from headway.registry.target import OpenAITarget
+from headway.registry.target import HostedTarget
 from headway.registry.version import SemVer
 from headway.routing.route import Ages, Epoch, Role, Route
 from headway.routing.service import ArmDraft, RouteDraft, RoutingService, RuleDraft
@@ -36,7 +36,7 @@ def version(number: str, state: registry.State = registry.State.ACTIVE) -> regis
     return registry.Version(
         model="Digits",
         number=SemVer.parse(number),
-        target=OpenAITarget("http://127.0.0.1:9/v1", "m"),
+        target=HostedTarget("openai", "http://127.0.0.1:9/v1", "m"),
         signature=Signature(),
         components={},
         digest=f"sha256:{number}",

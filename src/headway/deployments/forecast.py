@@ -25,8 +25,6 @@ class Expected:
     requests: int | None = None
     on_candidate: int | None = None
     by: str | None = None
-    metric: str | None = None
-    """The one that takes longest."""
 
     def document(self) -> dict[str, Json]:
         return {
@@ -191,7 +189,6 @@ def missing(
         requests=slowest.requests,
         on_candidate=slowest.on_candidate,
         by=slowest.by,
-        metric=metric,
     )
 
 

@@ -1,18 +1,21 @@
 """What passes between a caller's format and a version's provider, as plain data.
 
-    bytes ── Format.read ──> Ask ── Format.write(ask, settings) ──> bytes for the provider
-                              │                                      with Prepared's head
-    bytes <── Format.fault ── Problem        Whole / Watch <── what the provider answered
+    bytes ── Format.read ──> Ask ── Speaker.write ──> bytes for the provider
+                              │                          with the speaker's head
+    bytes <── Format.fault ── Problem      Speaker.whole / watch <── what the provider answered
 
-A format knows how callers write; a provider knows where a version is and how requests to it begin.
-Both meet here and never each other.
+A format knows how callers write; a provider knows where a version is and how it is spoken to. Both
+meet here and never each other. Where the version's provider speaks the caller's own format, bytes
+pass; where both can hold a chat, it is translated (`speech.py` makes the speakers of a version
+when a view is compiled).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from headway.gateway.chat import Answer, Chat, Event
 from headway.kernel.canonical import Json
 from headway.registry.prompt import Template
 from headway.registry.target import LocalTarget, Target
@@ -84,6 +87,18 @@ class Whole(NamedTuple):
     """Not None: it is a failure, whatever its status says; in words for the caller."""
     tokens: Mapping[str, int] = NO_TOKENS
     served_by: str = ""
+    body: bytes | None = None
+    """What the caller reads; None: the bytes as they came."""
+
+
+class Complaint(NamedTuple):
+    """What the body of a provider's refusal says, as far as it can be read."""
+
+    message: str = ""
+    code: str | None = None
+    param: str | None = None
+    body: bytes | None = None
+    """The body as callers of this format read it; None: it must be written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +144,30 @@ class Release:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Native:
+    """How a version is spoken to in a format that its provider speaks itself."""
+
+    head: bytes = field(repr=False)
+    """The request line and the fields that are always the same, each line ended, no blank line
+    yet. It may hold a secret."""
+    settings: Settings = NO_SETTINGS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """How a version is called, made once before any request comes.
 
-    `heads`: by format, the request line and the fields that are always the same, each line ended,
-    no blank line yet. A format that is missing is one that this version does not speak.
+    `native`: by the name of a format. A format that is missing is one that the provider does not
+    speak; then callers of a chat format are translated by `upstream`, if there is one, into the
+    native format of its name.
     """
 
     origin: Origin = field(repr=False)
-    heads: Mapping[str, bytes] = field(repr=False)
-    settings: Settings = NO_SETTINGS
+    native: Mapping[str, Native]
+    upstream: "Upstream | None" = None
+    speakers: "Mapping[str, Speaker]" = field(default_factory=dict, repr=False)
+    """By format; made of the above when a view is compiled."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     retries: int = 0
     local: bool = False
@@ -153,7 +181,7 @@ NOWHERE: Final = Origin("unix", "")
 
 def unusable(fault: str) -> Prepared:
     """Return what stands for a version that cannot be called."""
-    return Prepared(origin=NOWHERE, heads={}, fault=fault)
+    return Prepared(origin=NOWHERE, native={}, fault=fault)
 
 
 class Watch(Protocol):
@@ -163,11 +191,16 @@ class Watch(Protocol):
     is set by the first content, which is what time to first token means.
     """
 
-    started: bool
-    done: bool
-    error: str | None
-    tokens: Mapping[str, int]
-    served_by: str
+    @property
+    def started(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def tokens(self) -> Mapping[str, int]: ...
+    @property
+    def served_by(self) -> str: ...
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -190,10 +223,13 @@ class Format(Protocol):
     def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:
         """Return what conditions of a route may ask for."""
 
-    def write(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:
-        """Return the body for the upstream. Raises `NotAnswered` if a variable is missing."""
+    def writer(self, settings: Settings) -> "Write":
+        """Return what writes bodies for an upstream that speaks this format too.
 
-    def whole(self, body: bytes) -> Whole:
+        Made once per version, so that what is always the same is decided before a request comes.
+        """
+
+    def whole(self, ask: Ask, body: bytes) -> Whole:
         """Look at a complete answer with a good status."""
 
     def watch(self, ask: Ask) -> Watch | None:
@@ -205,8 +241,95 @@ class Format(Protocol):
     def fault_event(self, problem: Problem) -> bytes:
         """Write a problem as an event of a stream that has begun."""
 
-    def passable(self, body: bytes) -> bool:
-        """Say whether an upstream's error body is written as callers of this format read it."""
+    def complaint(self, body: bytes) -> Complaint:
+        """Read the body of an upstream's refusal, written in this format."""
+
+
+Write = Callable[[Ask, Fields], bytes]
+"""Returns the body for the upstream. Raises `NotAnswered` if a variable is missing."""
+
+
+class Telling(Protocol):
+    """Writes a stream for a caller, event by event, in the caller's dialect."""
+
+    def tell(self, event: Event) -> bytes:
+        """Return the bytes that say so; none for what this dialect does not tell."""
+
+
+class Dialect(Format, Protocol):
+    """A format in which a chat can be held, so that it can be translated."""
+
+    def chat(self, ask: Ask) -> Chat:
+        """Return what is asked. Raises `Untranslatable`, or `NotAnswered` for what is wrong."""
+
+    def answer(self, ask: Ask, answer: Answer) -> bytes:
+        """Write a complete answer."""
+
+    def telling(self, ask: Ask) -> Telling:
+        """Return what writes the answer to this request as a stream."""
+
+
+class Reading(Protocol):
+    """Reads a provider's stream. Attributes as those of `Watch`."""
+
+    @property
+    def done(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def tokens(self) -> Mapping[str, int]: ...
+    @property
+    def served_by(self) -> str: ...
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take bytes; return the events that they complete, the last one `Ended`."""
+
+    def end(self, *, by_close: bool) -> list[Event]:
+        """Take the end of the body; if the stream is complete only now, `done` is set."""
+
+
+class Upstream(Protocol):
+    """A provider's side of a chat that is translated."""
+
+    @property
+    def name(self) -> str:
+        """Return the format that the provider speaks, one of `Prepared.native`."""
+
+    def write(self, chat: Chat, settings: Settings, values: Mapping[str, str]) -> bytes:
+        """Return the request's body; `values` are those of the prompt's variables.
+
+        Raises `Untranslatable`.
+        """
+
+    def answer(self, body: bytes) -> "Answer | str":
+        """Read a complete answer; a text says, in words for the caller, why it is none."""
+
+    def reading(self) -> Reading:
+        """Return what reads one stream."""
+
+    def complaint(self, body: bytes) -> Complaint:
+        """Read the body of a refusal; `Complaint.body` is always None."""
+
+
+class Speaker(Protocol):
+    """How callers of one format are answered by one version; made when a view is compiled."""
+
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def write(self) -> Write: ...
+
+    @property
+    def whole(self) -> Callable[[Ask, bytes], Whole]:
+        """Looks at a complete answer with a good status."""
+
+    @property
+    def watch(self) -> Callable[[Ask], Watch | None]:
+        """Returns what turns the provider's stream into the caller's; None: there is none."""
+
+    @property
+    def complaint(self) -> Callable[[bytes], Complaint]:
+        """Reads the body of the provider's refusal."""
 
 
 def split_pin(name: str) -> tuple[str, str | None]:

@@ -17,8 +17,6 @@ from math import inf
 from types import MappingProxyType
 from typing import Final
 
-import orjson
-
 from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway import truth
@@ -31,6 +29,7 @@ from headway.gateway.exchange import (
     NotAnswered,
     Prepared,
     Problem,
+    Speaker,
     Watch,
 )
 from headway.gateway.limits import retry_after
@@ -94,6 +93,7 @@ class Passage:
     _ask: Ask | None = None
     _way: Way | None = None
     _destination: Destination | None = None
+    _speaker: Speaker | None = None
     _flight: Flight | None = None
     _stamp = ""
     _request: tuple[bytes, bytes] = (b"", b"")
@@ -222,13 +222,15 @@ class Passage:
             raise NotAnswered(
                 Problem(502, prepared.fault, Outcome.VERSION, "version_misconfigured")
             )
-        head = prepared.heads.get(self._format.name)
-        if head is None:
+        speaker = prepared.speakers.get(self._format.name)
+        if speaker is None:
             raise NotAnswered(_wrong_path(destination))
+        self._speaker = speaker
         headers = self._fields_up
-        body = self._format.write(self._asked, prepared.settings, headers)
+        body = speaker.write(self._asked, headers)
         fields = _NO_FIELDS if _UP.isdisjoint(headers) else _upward(self._call.headers)
-        self._request = (b"%b%bcontent-length: %d\r\n\r\n" % (head, fields, len(body)), body)
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (speaker.head, fields, len(body))
+        self._request = (head, body)
         self._send(prepared)
         if self._flight is not None:
             self._pipeline.accumulator.sent(self._flight)
@@ -253,6 +255,12 @@ class Passage:
         return replace(deadlines, total=max(left, 0.001))
 
     @property
+    def _said(self) -> Speaker:
+        if self._speaker is None:
+            raise AssertionError("an answer comes from where a request went")
+        return self._speaker
+
+    @property
     def _asked(self) -> Ask:
         if self._ask is None:
             raise AssertionError("a request is read before it goes anywhere")
@@ -271,7 +279,7 @@ class Passage:
         elif status == 200 and self._asked.stream:
             kind = fields.get(b"content-type") or b""
             if kind[: len(_STREAM)].lower() == _STREAM:
-                self._watch = self._format.watch(self._asked)
+                self._watch = self._said.watch(self._asked)
 
     def on_data(self, data: bytes) -> None:
         """Take bytes of the answer (`Receiver`)."""
@@ -366,7 +374,7 @@ class Passage:
         if status != 200:
             self._refused(status, body)
             return
-        whole = self._format.whole(body)
+        whole = self._said.whole(self._asked, body)
         local = self._destination is not None and self._destination.prepared.local
         error = whole.error
         if error is None and local and by_close:
@@ -377,7 +385,8 @@ class Passage:
             outcome = Outcome.VERSION if local else Outcome.PROVIDER
             self._fail(Problem(502, error, outcome, "upstream_error"))
             return
-        self._call.respond(200, self._fields(self._type()), body)
+        said = body if whole.body is None else whole.body
+        self._call.respond(200, self._fields(self._type()), said)
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
     def _refused(self, status: int, body: bytes) -> None:
@@ -388,21 +397,28 @@ class Passage:
         if truth.may_be_tried_again(status) and self._again(headers.get(b"retry-after")):
             return
         said = headers.get(b"headway-outcome") if local else None
-        outcome, shown = truth.of_status(status, local=local, said=said, code=_code(status, body))
+        complaint = self._said.complaint(body)
+        outcome, shown = truth.of_status(status, local=local, said=said, code=complaint.code)
+        # A provider that refuses our credential may quote it.
+        told = shown == status
+        words = _WORDS.get(outcome, f"the provider answered with status {status}")
         problem = Problem(
             shown,
-            _WORDS.get(outcome, f"the provider answered with status {status}"),
+            (complaint.message if told else "") or words,
             outcome,
-            "upstream_error",
+            (complaint.code if told else None) or "upstream_error",
+            complaint.param if told else None,
             retry_after=retry_after(headers.get(b"retry-after"))
             or (1 if outcome is Outcome.GATEWAY else None),
         )
         if self._fall_back(problem):
             return
-        if shown == status and self._format.passable(body):
+        if told and complaint.body is not None:
             waits = problem.retry_after
             lines = JSON_TYPE if waits is None else b"%bretry-after: %d\r\n" % (JSON_TYPE, waits)
-            self._call.respond(shown, self._fields(lines, spent=self._attempts > 0), body)
+            self._call.respond(
+                shown, self._fields(lines, spent=self._attempts > 0), complaint.body
+            )
             self._end(outcome)
         else:
             self._fail(problem)
@@ -606,26 +622,13 @@ def _patience(value: bytes) -> float:
     return seconds if seconds > 0 else inf
 
 
-def _code(status: int, body: bytes) -> str | None:
-    """Return the code in the body of a 404; nobody asks for that of another answer."""
-    if status != 404:
-        return None
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    error = document.get("error") if type(document) is dict else None
-    code = error.get("code") if type(error) is dict else None
-    return code if isinstance(code, str) else None
-
-
 def _unreadable(words: str) -> Problem:
     return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")
 
 
 def _wrong_path(destination: Destination) -> Problem:
     release = destination.release
-    if "open_inference" in destination.prepared.heads:
+    if "open_inference" in destination.prepared.native:
         right = f"POST /v2/models/{release.model}/infer"
     else:
         right = "POST /v1/chat/completions"

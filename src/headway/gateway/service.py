@@ -10,9 +10,8 @@ from typing import Final
 
 import orjson
 
+from headway.gateway.dialects import OPEN_INFERENCE, OPENAI_CHAT
 from headway.gateway.exchange import Format, Problem
-from headway.gateway.formats.open_inference import OpenInference
-from headway.gateway.formats.openai_chat import OpenAIChat
 from headway.gateway.own import (
     JSON,
     PROBLEM,
@@ -33,8 +32,6 @@ from headway.tracking.stamp import SINGLE, Stamper
 from headway.wire.framing import FieldLines, phrase
 from headway.wire.server import Call
 
-_CHAT: Final = OpenAIChat()
-_INFERENCE: Final = OpenInference()
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _ALIVE: Final = b'{"status":"ok"}'
 _PATHS_V1: Final = ("/v1/chat/completions", "/v1/models")
@@ -96,7 +93,7 @@ class Gateway:
             # Nobody else will ever hear of it: no head was understood, or there is no room.
             self.pipeline.accumulator.unrouted(Outcome.POLICY if status == 503 else Outcome.CALLER)
         if path.startswith("/v1/"):
-            return b"application/json", _CHAT.fault(problem)
+            return b"application/json", OPENAI_CHAT.fault(problem)
         if path.startswith("/v2/"):
             return b"application/json", inference_fault(problem)
         return b"application/problem+json", _problem_body(problem)
@@ -104,7 +101,7 @@ class Gateway:
     # The ways
 
     def _chat(self, call: Call) -> None:
-        self._traffic(call, _CHAT, None)
+        self._traffic(call, OPENAI_CHAT, None)
 
     def _traffic(self, call: Call, format_: Format, model: str | None) -> None:
         if call.method != "POST":
@@ -125,7 +122,7 @@ class Gateway:
         elif "@" in model:
             model, _, ref = model.partition("@")
         if rest == ["infer"]:
-            self._traffic(call, _INFERENCE, model if ref is None else f"{model}@{ref}")
+            self._traffic(call, OPEN_INFERENCE, model if ref is None else f"{model}@{ref}")
         elif not rest:
             self._only(call, _READS, lambda call: self._models.describe(call, model, ref))
         elif rest == ["ready"]:
@@ -157,14 +154,14 @@ class Gateway:
         if call.method in methods:
             answer(call)
         elif call.path.startswith("/v1/"):
-            self._refuse_method(call, "GET", _CHAT.fault)
+            self._refuse_method(call, "GET", OPENAI_CHAT.fault)
         elif call.path.startswith("/v2"):
             self._refuse_method(call, "GET", inference_fault)
         else:
             self._refuse_method(call, "GET", _problem_body)
 
     def _unknown(self, call: Call, path: str) -> None:
-        fault = _CHAT.fault if path.startswith("/v1/") else inference_fault
+        fault = OPENAI_CHAT.fault if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from headway.auth.policy import Caller
 from headway.auth.role import Role
+from headway.gateway.dialects import DIALECTS, FORMATS
 from headway.gateway.exchange import Prepared, Release, unusable
+from headway.gateway.speech import speakers
 from headway.kernel.canonical import Json
 from headway.kernel.errors import HeadwayError, Invalid
 from headway.registry.requirement import Requirement
@@ -203,6 +205,7 @@ class Compiler:
                 continue
             try:
                 prepared = self.prepare(release)
+                prepared = replace(prepared, speakers=speakers(prepared, FORMATS, DIALECTS))
             except HeadwayError as error:
                 problems.append(f"version {name}: {error}")
                 prepared = unusable(str(error))

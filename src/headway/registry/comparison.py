@@ -9,7 +9,7 @@ from headway.kernel.canonical import Json, canonical
 from headway.registry.compatibility import Compatibility, Contract, compare
 from headway.registry.document import under
 from headway.registry.model import Version
-from headway.registry.target import OpenAITarget
+from headway.registry.target import HostedTarget
 from headway.registry.version import Bump
 
 
@@ -67,7 +67,7 @@ class Comparison:
 
 def _system(version: Version) -> str:
     target = version.target
-    return target.prompt.system if isinstance(target, OpenAITarget) and target.prompt else ""
+    return target.prompt.system if isinstance(target, HostedTarget) and target.prompt else ""
 
 
 def _changes(old: Json, new: Json, pointer: str) -> Iterator[Change]:

@@ -21,7 +21,7 @@ from headway.registry.document import under
 from headway.registry.model import Version
 from headway.registry.prompt import Variable
 from headway.registry.signature import Signature
-from headway.registry.target import OpenAITarget, Target, tool_name
+from headway.registry.target import HostedTarget, Target, tool_name
 from headway.registry.version import Bump, SemVer
 
 
@@ -426,7 +426,7 @@ def _targets(old: Target, new: Target) -> Iterator[Difference]:
             "a model elsewhere and one that runs here are called in different ways",
         )
         return
-    if isinstance(old, OpenAITarget) and isinstance(new, OpenAITarget):
+    if isinstance(old, HostedTarget) and isinstance(new, HostedTarget):
         yield from _variables(
             old.prompt.variables if old.prompt else {}, new.prompt.variables if new.prompt else {}
         )

@@ -10,7 +10,7 @@ from headway.kernel.canonical import Json, canonical
 from headway.kernel.errors import Invalid
 from headway.registry.document import as_object, check_json, only, under
 from headway.registry.signature import DATATYPES, Signature, is_shape
-from headway.registry.target import OpenAITarget, Target
+from headway.registry.target import HostedTarget, Target
 
 LARGEST: Final = 256 * 1024
 """Bytes of one schema, in canonical JSON."""
@@ -32,7 +32,7 @@ def signature_from_document(document: Json, *, pointer: str = "") -> Signature:
 
 def check_tools(target: Target, *, pointer: str) -> None:
     """Raise `Invalid` unless the parameters of every function are a schema that may be stored."""
-    if not isinstance(target, OpenAITarget):
+    if not isinstance(target, HostedTarget):
         return
     for i, tool in enumerate(target.tools):
         function = tool.get("function")

@@ -25,7 +25,7 @@ from headway.registry.document import (
 )
 from headway.registry.prompt import Prompt, prompt_from_document
 
-PROVIDERS: Final = ("openai",)
+PROVIDERS: Final = ("anthropic", "inference_v2", "openai")
 RUNTIMES: Final = ("onnx",)
 LONGEST_TIMEOUT: Final = 24 * HOUR
 MOST_RETRIES: Final = 10
@@ -41,6 +41,8 @@ _NOT_PARAMETERS: Final = {
     "model": "the target's `model` says which",
     "messages": "the caller's; a system text goes into `prompt`",
     "input": "the caller's",
+    "system": "the target has a field `prompt` for it",
+    "instructions": "the target has a field `prompt` for it",
     "prompt": "the target has a field `prompt` of its own",
     "tools": "the target has a field `tools` of its own",
     "stream": "the caller's",
@@ -67,13 +69,18 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAITarget:
-    """An upstream that speaks OpenAI's API.
+class HostedTarget:
+    """A language model behind a provider's API: OpenAI's, Anthropic's, or any that speaks so.
 
-    `parameters` are defaults for the request but for the `locked` ones, which win. `credential`
-    is a name, never a value. `tools` are added to the caller's, ours winning on the same name.
+    `parameters` are written as the provider writes them: defaults for the request but for the
+    `locked` ones, which win. `credential` is a name, never a value. `tools` are added to the
+    caller's, ours winning on the same name: functions as OpenAI's chat writes them, whatever the
+    provider; anything else is the provider's own. `api_version` is what the provider calls its
+    API's version (`anthropic-version`, Azure's `api-version`). `apis` are those of an openai
+    provider; None: what is known of its host.
     """
 
+    provider: str
     base_url: str
     model: str
     credential: str | None = None
@@ -81,12 +88,12 @@ class OpenAITarget:
     locked: tuple[str, ...] = ()
     prompt: Prompt | None = None
     tools: tuple[Mapping[str, Json], ...] = ()
+    api_version: str | None = None
+    apis: tuple[str, ...] | None = None
+    passes: tuple[str, ...] = ()
+    """Other paths below the base URL that callers may use as they are, as in `files`."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: int = 2
-
-    @property
-    def provider(self) -> str:
-        return "openai"
 
     def document(self) -> dict[str, Json]:
         """Write it in full, so that it stands for itself when a default changes.
@@ -99,7 +106,40 @@ class OpenAITarget:
             "locked": list(self.locked),
             "prompt": self.prompt.document() if self.prompt else None,
             "tools": list(self.tools),
+            "api_version": self.api_version,
+            "apis": list(self.apis) if self.apis else None,
+            "passes": list(self.passes),
         }
+        return {
+            "provider": self.provider,
+            "base_url": self.base_url,
+            "model": self.model,
+            **{key: value for key, value in optional.items() if value},
+            "timeouts": self.timeouts.document(),
+            "retries": self.retries,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceTarget:
+    """A model at a server that speaks the Open Inference Protocol v2: KServe, Triton, MLServer.
+
+    `model` is the name that the server knows, `model_version` its version there, if one is meant.
+    """
+
+    base_url: str
+    model: str
+    model_version: str | None = None
+    credential: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: int = 2
+
+    @property
+    def provider(self) -> str:
+        return "inference_v2"
+
+    def document(self) -> dict[str, Json]:
+        optional = {"model_version": self.model_version, "credential": self.credential}
         return {
             "provider": self.provider,
             "base_url": self.base_url,
@@ -126,13 +166,13 @@ class LocalTarget:
         }
 
 
-Target: TypeAlias = OpenAITarget | LocalTarget
+Target: TypeAlias = HostedTarget | InferenceTarget | LocalTarget
 
 
 def components_of(target: Target) -> dict[str, Json]:
     """Return the parts of a target that have a digest each, as documents."""
     match target:
-        case OpenAITarget():
+        case HostedTarget():
             parts: dict[str, Json] = {
                 "prompt": target.prompt.document() if target.prompt else None,
                 "tools": list(target.tools),
@@ -143,7 +183,7 @@ def components_of(target: Target) -> dict[str, Json]:
                 ),
             }
             return {name: part for name, part in parts.items() if part}
-        case LocalTarget():
+        case InferenceTarget() | LocalTarget():
             return {}
         case _:
             assert_never(target)
@@ -172,7 +212,9 @@ def target_from_document(
         raise Invalid.at(
             under(pointer, "provider"), unknown_word(provider, providers, what="provider")
         )
-    return _openai(fields, pointer)
+    if provider == "inference_v2":
+        return _inference(fields, pointer)
+    return _hosted(provider, fields, pointer)
 
 
 _EITHER: Final = (
@@ -188,7 +230,9 @@ def _meant(fields: Mapping[str, Json], known: Collection[str]) -> str:
     return ""
 
 
-_OPENAI_FIELDS: Final = (
+APIS: Final = ("chat", "embeddings", "responses")
+"""What an openai provider may offer."""
+_HOSTED_FIELDS: Final = (
     "provider",
     "base_url",
     "model",
@@ -197,27 +241,36 @@ _OPENAI_FIELDS: Final = (
     "locked",
     "prompt",
     "tools",
+    "api_version",
+    "apis",
+    "passes",
     "timeouts",
     "retries",
 )
+_API_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_PASSED: Final = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*\Z")
+_MOST_PASSED: Final = 32
+_OWN_PATHS: Final = frozenset(
+    {"chat", "completions", "embeddings", "messages", "models", "responses"}
+)
 
 
-def _openai(fields: Mapping[str, Json], pointer: str) -> OpenAITarget:
+def _hosted(provider: str, fields: Mapping[str, Json], pointer: str) -> HostedTarget:
+    article = "an" if provider[:1] in "aeiou" else "a"
     only(
         fields,
-        _OPENAI_FIELDS,
+        _HOSTED_FIELDS,
         required=("base_url", "model"),
-        what="an openai target",
+        what=f"{article} {provider} target",
         pointer=pointer,
     )
     parameters = _parameters(fields.get("parameters", {}), under(pointer, "parameters"))
     prompt = fields.get("prompt")
-    return OpenAITarget(
-        base_url=check_base_url(
-            as_text(fields["base_url"], pointer=under(pointer, "base_url"), longest=2048),
-            pointer=under(pointer, "base_url"),
-        ),
-        model=as_text(fields["model"], pointer=under(pointer, "model"), longest=256),
+    base_url, model = _where(fields, pointer)
+    return HostedTarget(
+        provider=provider,
+        base_url=base_url,
+        model=model,
         credential=_credential(fields.get("credential"), under(pointer, "credential")),
         parameters=parameters,
         locked=_locked(fields.get("locked", []), parameters, under(pointer, "locked")),
@@ -227,11 +280,85 @@ def _openai(fields: Mapping[str, Json], pointer: str) -> OpenAITarget:
             else None
         ),
         tools=_tools(fields.get("tools", []), under(pointer, "tools")),
+        api_version=_api_version(fields.get("api_version"), under(pointer, "api_version")),
+        apis=_apis(provider, fields.get("apis"), under(pointer, "apis")),
+        passes=_passes(fields.get("passes", []), under(pointer, "passes")),
         timeouts=timeouts_from_document(
             fields.get("timeouts", {}), pointer=under(pointer, "timeouts")
         ),
         retries=_retries(fields.get("retries", 2), under(pointer, "retries")),
     )
+
+
+def _inference(fields: Mapping[str, Json], pointer: str) -> InferenceTarget:
+    only(
+        fields,
+        ("provider", "base_url", "model", "model_version", "credential", "timeouts", "retries"),
+        required=("base_url", "model"),
+        what="an inference_v2 target",
+        pointer=pointer,
+    )
+    base_url, model = _where(fields, pointer)
+    version = fields.get("model_version")
+    return InferenceTarget(
+        base_url=base_url,
+        model=model,
+        model_version=(
+            as_text(version, pointer=under(pointer, "model_version"), longest=128)
+            if version is not None
+            else None
+        ),
+        credential=_credential(fields.get("credential"), under(pointer, "credential")),
+        timeouts=timeouts_from_document(
+            fields.get("timeouts", {}), pointer=under(pointer, "timeouts")
+        ),
+        retries=_retries(fields.get("retries", 2), under(pointer, "retries")),
+    )
+
+
+def _where(fields: Mapping[str, Json], pointer: str) -> tuple[str, str]:
+    """Return the base URL and the model's name there."""
+    at = under(pointer, "base_url")
+    base_url = check_base_url(as_text(fields["base_url"], pointer=at, longest=2048), pointer=at)
+    return base_url, as_text(fields["model"], pointer=under(pointer, "model"), longest=256)
+
+
+def _api_version(value: Json, pointer: str) -> str | None:
+    if value is None:
+        return None
+    text = as_text(value, pointer=pointer, longest=64)
+    if not _API_VERSION.match(text):
+        raise Invalid.at(pointer, 'must be a version as providers write it, as in "2023-06-01"')
+    return text
+
+
+def _apis(provider: str, value: Json, pointer: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if provider != "openai":
+        raise Invalid.at(pointer, "only an openai target says which APIs its provider offers")
+    found = {
+        as_text(each, pointer=under(pointer, i))
+        for i, each in enumerate(as_array(value, pointer=pointer, longest=len(APIS)))
+    }
+    for each in sorted(found - set(APIS)):
+        raise Invalid.at(pointer, unknown_word(each, APIS, what="API"))
+    if not found:
+        raise Invalid.at(pointer, f"must name at least one of {', '.join(APIS)}")
+    return tuple(sorted(found))
+
+
+def _passes(value: Json, pointer: str) -> tuple[str, ...]:
+    found: set[str] = set()
+    for i, each in enumerate(as_array(value, pointer=pointer, longest=_MOST_PASSED)):
+        at = under(pointer, i)
+        path = as_text(each, pointer=at, longest=128)
+        if not _PASSED.match(path):
+            raise Invalid.at(at, 'must be a path without a slash around it, as in "files"')
+        if path.partition("/")[0] in _OWN_PATHS:
+            raise Invalid.at(at, f"{path!r} is answered by the gateway itself")
+        found.add(path)
+    return tuple(sorted(found))
 
 
 def _local(
@@ -359,7 +486,7 @@ def tool_name(tool: Mapping[str, Json]) -> str:
     """Return the name by which two tools are one; that of its kind for a tool without a name."""
     kind = tool.get("type", "")
     inner = tool.get(kind) if isinstance(kind, str) else None
-    name = inner.get("name") if isinstance(inner, Mapping) else None
+    name = inner.get("name") if isinstance(inner, Mapping) else tool.get("name")
     return str(name if name is not None else kind)
 
 

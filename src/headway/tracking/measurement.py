@@ -41,7 +41,8 @@ UNROUTED: Final = (Outcome.CALLER, Outcome.POLICY, Outcome.GATEWAY, Outcome.GONE
 ERRORS: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.REFUSED})
 """The judge's `errors`: callers' mistakes hit both arms alike, and a comparison can tell."""
 
-TOKEN_CLASSES: Final = ("input", "output", "cached", "reasoning")
+TOKEN_CLASSES: Final = ("input", "output", "cached", "cache_write", "reasoning")
+"""`cached` and `cache_write` are parts of `input`, `reasoning` is one of `output`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

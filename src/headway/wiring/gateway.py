@@ -26,6 +26,7 @@ from headway.gateway.ports import Around, Provider
 from headway.gateway.service import Gateway
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import utc_now
+from headway.kernel.errors import Unsupported
 from headway.kernel.ids import new_id
 from headway.persistence.engine import Database
 from headway.registry.target import LocalTarget
@@ -54,8 +55,11 @@ class _Prepare:
     around: Around
 
     def __call__(self, release: Release) -> Prepared:
-        local = isinstance(release.target, LocalTarget)
-        provider = self.providers["inference_v2" if local else "openai"]
+        target = release.target
+        name = "local" if isinstance(target, LocalTarget) else target.provider
+        provider = self.providers.get(name)
+        if provider is None:
+            raise Unsupported(f"no plug-in called {name!r} is installed on this gateway")
         return provider.prepare(release, self.around)
 
 

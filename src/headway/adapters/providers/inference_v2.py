@@ -1,47 +1,41 @@
-"""Versions that our own runner answers, by the Open Inference Protocol on a unix socket."""
+"""Versions at a server that speaks the Open Inference Protocol v2: KServe, Triton, MLServer."""
 
-from headway.gateway.exchange import Prepared, Release
+from urllib.parse import quote
+
+from headway.adapters.hosted import base_of, deadlines
+from headway.gateway.exchange import Native, Prepared, Release
 from headway.gateway.ports import Around
-from headway.kernel.clock import SECOND
 from headway.kernel.errors import Unsupported
-from headway.registry.target import LocalTarget
+from headway.registry.target import InferenceTarget
 from headway.wire.framing import request_head, write_fields
-from headway.wire.upstream import Deadlines, Origin
 
 
 class InferenceV2:
-    """The plug-in `inference_v2`: artifacts with a runtime.
-
-    The path names the artifact by its digest; the two headers are what the runner writes into its
-    answer as `model_name` and `model_version`, so that gateways forward bytes untouched.
-    """
+    """The plug-in `inference_v2`."""
 
     name = "inference_v2"
 
     def prepare(self, release: Release, around: Around) -> Prepared:
-        """Return how this version is called, or raise `Unsupported`."""
-        target, artifact = release.target, release.artifact
-        if not isinstance(target, LocalTarget) or artifact is None:
+        """Return how this version is called; `Refused` if its credential must not go there."""
+        target = release.target
+        if not isinstance(target, InferenceTarget):
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
-        lines = write_fields(
-            [
-                (b"host", b"runner"),
-                (b"headway-model", release.model.encode("ascii")),
-                (b"headway-model-version", release.version.encode("ascii")),
-            ]
+        base = base_of(target.base_url)
+        fields = list(base.fields)
+        if target.credential is not None:
+            value = around.secret(target.credential, base.host)
+            fields.append((b"authorization", b"Bearer " + value.encode("ascii")))
+        path = f"/v2/models/{quote(target.model, safe='')}"
+        if target.model_version is not None:
+            path += f"/versions/{quote(target.model_version, safe='')}"
+        head = request_head(
+            b"POST",
+            base.path.removesuffix(b"/v2") + f"{path}/infer".encode(),
+            write_fields(fields),
         )
         return Prepared(
-            origin=Origin("unix", around.runner),
-            heads={
-                "open_inference": request_head(
-                    b"POST", b"/v2/models/%b/infer" % artifact.encode("ascii"), lines
-                )
-            },
-            deadlines=Deadlines(
-                connect=target.timeouts.connect / SECOND,
-                first_byte=target.timeouts.first / SECOND,
-                idle=target.timeouts.idle / SECOND,
-                total=target.timeouts.total / SECOND,
-            ),
-            local=True,
+            origin=base.origin,
+            native={"open_inference": Native(head)},
+            deadlines=deadlines(target.timeouts),
+            retries=target.retries,
         )

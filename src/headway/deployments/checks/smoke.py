@@ -12,7 +12,7 @@ from typing import Final
 from headway.deployments.checks import Answer
 from headway.kernel.canonical import Json
 from headway.registry.model import Version
-from headway.registry.target import LocalTarget, OpenAITarget
+from headway.registry.target import HostedTarget, InferenceTarget, LocalTarget
 
 _DEEPEST: Final = 8
 _ZEROS: Final[Mapping[str, Json]] = {"BOOL": False, "BYTES": ""}
@@ -36,9 +36,9 @@ def request_of(version: Version) -> Mapping[str, Json]:
     if isinstance(example, Mapping):
         return example
     match version.target:
-        case LocalTarget():
+        case LocalTarget() | InferenceTarget():
             return {"inputs": _tensors(version.signature.input)}
-        case OpenAITarget():
+        case HostedTarget():
             return _chat(version.target, version.signature.input)
 
 
@@ -69,7 +69,7 @@ def _tensors(schema: Mapping[str, Json]) -> list[Json]:
     return tensors
 
 
-def _chat(target: OpenAITarget, schema: Mapping[str, Json]) -> Mapping[str, Json]:
+def _chat(target: HostedTarget, schema: Mapping[str, Json]) -> Mapping[str, Json]:
     made = example_of(schema)
     body: dict[str, Json] = dict(made) if isinstance(made, Mapping) else {}
     if not body.get("messages"):

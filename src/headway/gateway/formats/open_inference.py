@@ -11,7 +11,17 @@ from typing import Any, Final
 import orjson
 
 from headway.gateway.body import header_object, header_text, malformed, read_object
-from headway.gateway.exchange import Ask, Fields, Problem, Settings, Watch, Whole, split_pin
+from headway.gateway.exchange import (
+    Ask,
+    Complaint,
+    Fields,
+    Problem,
+    Settings,
+    Watch,
+    Whole,
+    Write,
+    split_pin,
+)
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
@@ -48,10 +58,10 @@ class OpenInference:
         found = dict(parameters) if isinstance(parameters, Mapping) else {}
         return found | header_object(headers, b"headway-attributes")
 
-    def write(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:  # noqa: ARG002 - a port
-        return ask.body
+    def writer(self, settings: Settings) -> Write:  # noqa: ARG002 - a port
+        return _untouched
 
-    def whole(self, body: bytes) -> Whole:
+    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
         # Answers are large and ours to trust but for one thing: an error with a good status.
         if body[:64].lstrip().startswith(b'{"error"'):
             return Whole("the model answered with an error")
@@ -68,12 +78,17 @@ class OpenInference:
     def fault_event(self, problem: Problem) -> bytes:
         return self.fault(problem)
 
-    def passable(self, body: bytes) -> bool:
+    def complaint(self, body: bytes) -> Complaint:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
-            return False
-        return type(document) is dict and isinstance(document.get("error"), str)
+            return Complaint()
+        error = document.get("error") if type(document) is dict else None
+        return Complaint(error, body=body) if isinstance(error, str) else Complaint()
+
+
+def _untouched(ask: Ask, headers: Fields) -> bytes:  # noqa: ARG001 - a `Write`
+    return ask.body
 
 
 def _json_part(body: bytes, headers: Fields) -> bytes:

@@ -67,10 +67,10 @@ class PromptIn(Body):
     variables: dict[str, Variable] = Field(default_factory=dict)
 
 
-class OpenAITargetIn(Body):
-    """A model behind any API that speaks as OpenAI's does."""
+class HostedTargetIn(Body):
+    """A language model behind any API that speaks as OpenAI's or Anthropic's does."""
 
-    provider: Literal["openai"]
+    provider: Literal["openai", "anthropic"]
     base_url: str
     model: str
     credential: str | None = None
@@ -79,6 +79,24 @@ class OpenAITargetIn(Body):
     locked: list[str] = Field(default_factory=list)
     prompt: PromptIn | None = None
     tools: list[Document] = Field(default_factory=list)
+    api_version: str | None = None
+    """What the provider calls its API's version; None: the caller's, or the usual one."""
+    apis: list[Literal["chat", "embeddings", "responses"]] | None = None
+    """What an openai provider offers; None: what is known of its host."""
+    passes: list[str] = Field(default_factory=list)
+    """Other paths below the base URL that callers may use as they are, as in `files`."""
+    timeouts: TimeoutsIn = Field(default_factory=TimeoutsIn)
+    retries: Annotated[int, Field(ge=0, le=MOST_RETRIES)] = 2
+
+
+class InferenceTargetIn(Body):
+    """A model at a server that speaks the Open Inference Protocol v2."""
+
+    provider: Literal["inference_v2"]
+    base_url: str
+    model: str
+    model_version: str | None = None
+    credential: str | None = None
     timeouts: TimeoutsIn = Field(default_factory=TimeoutsIn)
     retries: Annotated[int, Field(ge=0, le=MOST_RETRIES)] = 2
 
@@ -105,7 +123,7 @@ class NewVersion(Body):
     version: Number | None = None
     bump: Literal["major", "minor", "patch", "auto"] | None = None
     description: str = ""
-    target: OpenAITargetIn | LocalTargetIn
+    target: HostedTargetIn | InferenceTargetIn | LocalTargetIn
     signature: SignatureIn | None = None
     """Without one, the runner is asked what an artifact takes and gives."""
     tags: dict[str, str] = Field(default_factory=dict)

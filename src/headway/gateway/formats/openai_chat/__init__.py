@@ -7,6 +7,7 @@ parameters or tools, so the parsed request is changed and written once.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -22,18 +23,18 @@ from headway.gateway.body import (
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
+    Complaint,
     Fields,
-    NotAnswered,
     Problem,
     Settings,
     Whole,
+    Write,
     split_pin,
 )
+from headway.gateway.variables import values_of
 from headway.kernel.canonical import Json
-from headway.registry.prompt import LONGEST_VALUE
 from headway.registry.target import tool_name
 from headway.routing.assignment import NO_HINTS, UnitHints
-from headway.tracking.measurement import Outcome
 
 NAME: Final = "openai_chat"
 _USAGE: Final = b'"stream_options":{"include_usage":true}'
@@ -96,61 +97,12 @@ class OpenAIChat:
         found = dict(metadata) if isinstance(metadata, Mapping) else {}
         return found | header_object(headers, b"headway-attributes")
 
-    def write(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:
+    def writer(self, settings: Settings) -> Write:
         if settings.only_model:
-            spliced = splice(ask, settings.model)
-            if spliced is not None:
-                return spliced
-        return self._merge(ask, settings, headers)
+            return partial(_spliced, settings)
+        return partial(_merged, settings)
 
-    def _merge(self, ask: Ask, settings: Settings, headers: Fields) -> bytes:
-        given: dict[str, Any] = ask.document or read_object(ask.body)
-        document: dict[str, Any] = {**settings.parameters, **given, **settings.locked}
-        document["model"] = settings.model
-        if settings.template is not None:
-            text = settings.template.fill(self._values(given, settings, headers))
-            document["messages"] = _with_system(given.get("messages"), text)
-        if settings.tools:
-            document["tools"] = _with_tools(given.get("tools"), settings.tools)
-        if ask.stream:
-            options = given.get("stream_options")
-            document["stream_options"] = {
-                **(options if isinstance(options, dict) else {}),
-                "include_usage": True,
-            }
-        try:
-            return orjson.dumps(document)
-        except orjson.JSONEncodeError:
-            raise malformed("the body is nested too deeply") from None
-
-    def _values(
-        self, document: Mapping[str, Json], settings: Settings, headers: Fields
-    ) -> dict[str, str]:
-        """Return the values of the declared variables: the header's, the metadata's, defaults."""
-        metadata = document.get("metadata")
-        metadata = metadata if isinstance(metadata, Mapping) else {}
-        brought = header_object(headers, b"headway-variables")
-        values: dict[str, str] = {}
-        for name, default in settings.variables.items():
-            value = brought.get(name, metadata.get(name, default))
-            if value is None:
-                raise NotAnswered(
-                    Problem(
-                        422,
-                        f"the prompt of this version needs a value for {name!r}: send it in "
-                        "`metadata` or in the header Headway-Variables",
-                        Outcome.REFUSED,
-                        "missing_variable",
-                        f"metadata.{name}",
-                    )
-                )
-            text = value if isinstance(value, str) else orjson.dumps(value).decode()
-            if len(text) > LONGEST_VALUE:
-                raise malformed(f"the value of {name!r} is too long", code="invalid_value")
-            values[name] = text
-        return values
-
-    def whole(self, body: bytes) -> Whole:
+    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -181,12 +133,59 @@ class OpenAIChat:
     def fault_event(self, problem: Problem) -> bytes:
         return b"data: %b\n\n" % self.fault(problem)
 
-    def passable(self, body: bytes) -> bool:
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return False
-        return type(document) is dict and type(document.get("error")) is dict
+    def complaint(self, body: bytes) -> Complaint:
+        return complaint(body)
+
+
+def complaint(body: bytes) -> Complaint:
+    """Read the body of an error as OpenAI's API writes it."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Complaint()
+    error = document.get("error") if type(document) is dict else None
+    if type(error) is not dict:
+        return Complaint()
+    message, code, param = error.get("message"), error.get("code"), error.get("param")
+    return Complaint(
+        message if type(message) is str else "",
+        code if type(code) is str else None,
+        param if type(param) is str else None,
+        body,
+    )
+
+
+def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
+    return splice(ask, settings.model) or _merged(settings, ask, headers)
+
+
+def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:
+    given: dict[str, Any] = ask.document or read_object(ask.body)
+    metadata = given.get("metadata")
+    values = values_of(metadata if isinstance(metadata, Mapping) else {}, settings, headers)
+    try:
+        return orjson.dumps(merge(given, settings, values))
+    except orjson.JSONEncodeError:
+        raise malformed("the body is nested too deeply") from None
+
+
+def merge(
+    given: Mapping[str, Any], settings: Settings, values: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a request with what a version adds to it; a stream asks for usage."""
+    document: dict[str, Any] = {**settings.parameters, **given, **settings.locked}
+    document["model"] = settings.model
+    if settings.template is not None:
+        document["messages"] = _with_system(given.get("messages"), settings.template.fill(values))
+    if settings.tools:
+        document["tools"] = _with_tools(given.get("tools"), settings.tools)
+    if given.get("stream") is True:
+        options = given.get("stream_options")
+        document["stream_options"] = {
+            **(options if isinstance(options, dict) else {}),
+            "include_usage": True,
+        }
+    return document
 
 
 def _hints(document: dict[str, Any], headers: Fields) -> UnitHints:

@@ -1,0 +1,39 @@
+"""Versions that our own runner answers, by the Open Inference Protocol on a unix socket."""
+
+from headway.adapters.hosted import deadlines
+from headway.gateway.exchange import Native, Prepared, Release
+from headway.gateway.ports import Around
+from headway.kernel.errors import Unsupported
+from headway.registry.target import LocalTarget
+from headway.wire.framing import request_head, write_fields
+from headway.wire.upstream import Origin
+
+
+class Local:
+    """The plug-in `local`: artifacts with a runtime.
+
+    The path names the artifact by its digest; the two headers are what the runner writes into its
+    answer as `model_name` and `model_version`, so that gateways forward bytes untouched.
+    """
+
+    name = "local"
+
+    def prepare(self, release: Release, around: Around) -> Prepared:
+        """Return how this version is called, or raise `Unsupported`."""
+        target, artifact = release.target, release.artifact
+        if not isinstance(target, LocalTarget) or artifact is None:
+            raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
+        lines = write_fields(
+            [
+                (b"host", b"runner"),
+                (b"headway-model", release.model.encode("ascii")),
+                (b"headway-model-version", release.version.encode("ascii")),
+            ]
+        )
+        path = b"/v2/models/%b/infer" % artifact.encode("ascii")
+        return Prepared(
+            origin=Origin("unix", around.runner),
+            native={"open_inference": Native(request_head(b"POST", path, lines))},
+            deadlines=deadlines(target.timeouts),
+            local=True,
+        )
