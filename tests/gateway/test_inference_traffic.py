@@ -248,6 +248,14 @@ def test_readiness_tells_each_part_and_stays_200_while_traffic_is_answered(local
     assert local.send("GET", "/livez")[2] == {"status": "ok"}
 
 
+@pytest.mark.parametrize(("mib", "state"), [(256, "ok"), (255, "low"), (0, "low")])
+def test_readiness_tells_when_the_disk_is_nearly_full(local: Local, mib: int, state: str) -> None:
+    local.gateway.free_bytes = mib << 20
+    status, _, answer = local.send("GET", "/readyz")
+    assert status == 200
+    assert answer["parts"]["disk"] == {"state": state, "free_bytes": mib << 20}
+
+
 def test_gateway_without_routes_is_not_ready() -> None:
     with RunningGateway(prepare=prepare()) as gateway:
         connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)

@@ -1,7 +1,7 @@
 """How databases are opened, and what becomes of what they report."""
 
-from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -167,12 +167,20 @@ def test_a_full_disk_undoes_the_transaction_and_the_next_one_works(
     assert len(ask(begin, lambda work: work.outbox.history(limit=5_000))) == 1_000
 
 
-@pytest.mark.parametrize("harm", [lambda file: file.write_bytes(b"not a database" * 1_000)])
-def test_a_broken_file_is_a_failed_storage(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    file = tmp_path / "broken.db"
-    harm(file)
-    with open_database(f"sqlite:///{file}") as database, pytest.raises(StorageFailed):
-        ping(database)
+def test_a_broken_file_is_a_failed_storage_and_no_connection_to_it_is_kept(
+    sqlite_database: Database,
+) -> None:
+    ends: list[str] = []
+    database = replace(sqlite_database, failed=lambda: ends.append("the process ends"))
+    ping(database)
+    assert database.file is not None
+    whole = database.file.read_bytes()
+    database.file.write_bytes(b"not a database" * 1_000)
+    with pytest.raises(StorageFailed):
+        ask(partial(sql.begin, database), lambda work: work.settings.get("a"))
+    assert ends == ["the process ends"]
+    database.file.write_bytes(whole)
+    ping(database)
 
 
 def test_a_database_that_is_gone_is_unavailable(tmp_path: Path) -> None:

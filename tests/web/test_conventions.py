@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from headway.app import create_app
 from headway.auth.role import Permission
 from headway.kernel.clock import DAY, MINUTE
-from headway.kernel.errors import HeadwayError, Unavailable
+from headway.kernel.errors import HeadwayError, StorageUnavailable, Unavailable
 from headway.outbox.answer import Answer, Scope
 from headway.testing import memory
 from headway.web import operation
@@ -257,8 +257,8 @@ def test_an_error_without_a_kind_of_its_own_is_our_fault() -> None:
 
 
 def test_each_kind_of_error_has_its_own_page() -> None:
-    slugs = [kind.slug for kind in KINDS.values()]
-    assert len(slugs) == len(set(slugs))
+    kinds = set(KINDS.values())
+    assert len({kind.slug for kind in kinds}) == len(kinds)
 
 
 def test_what_nobody_foresaw_leaks_nothing(app: Flask, api: MakeApi) -> None:
@@ -351,7 +351,7 @@ class Full:
         return None
 
     def put(self, _: Answer) -> None:
-        raise Unavailable("the disk is full")
+        raise StorageUnavailable("the disk is full")
 
 
 def test_without_room_for_the_answer_there_is_no_effect(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from typing import Final, Self
 
 from headway.kernel.errors import Invalid, Refused
 
+MIB: Final = 1024 * 1024
+RESERVE: Final = 256 * MIB
+"""Bytes that stay free on the disk for everything else: the database above all."""
 DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
 _DIGEST: Final = re.compile(DIGEST_PATTERN.replace("$", r"\Z"))
 

@@ -12,7 +12,7 @@ class Upload(Protocol):
     """Bytes on their way in. Nobody can see them before `commit`."""
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes; hashed as they come. `Unavailable` if the disk does not."""
+        """Take the next bytes; hashed as they come. `StorageUnavailable` if the disk does not."""
 
     @property
     def size(self) -> int:

@@ -4,18 +4,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from headway.artifacts.artifact import Artifact, Digest
+from headway.artifacts.artifact import MIB, RESERVE, Artifact, Digest
 from headway.artifacts.ports import Begin, Store, Upload
 from headway.artifacts.refusal import HEAD, why_refused
 from headway.kernel.clock import DAY, Clock
-from headway.kernel.errors import Conflict, Invalid, TooLarge, Unavailable, Unsupported
+from headway.kernel.errors import Conflict, Invalid, StorageUnavailable, TooLarge, Unsupported
 from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 
-MIB: Final = 1024 * 1024
 LARGEST: Final = 10 * 1024 * MIB
-RESERVE: Final = 256 * MIB
-"""Bytes that stay free on the disk for everything else."""
 _LOOK_EVERY: Final = 64 * MIB
 """How many bytes come in between two looks at the free space."""
 
@@ -49,8 +46,8 @@ class ArtifactService:
         """Take bytes in as they come; one chunk is in memory at a time.
 
         `expected` and `length` are what the sender said, if anything: `Invalid` if the bytes are
-        others. `TooLarge`, `Unsupported` for files that run code, `Unavailable` when the disk is
-        nearly full. Nothing is left of an upload that failed.
+        others. `TooLarge`, `Unsupported` for files that run code, `StorageUnavailable` when the
+        disk is nearly full. Nothing is left of an upload that failed.
         """
         if length is not None and length > self.limit:
             raise self._too_large()
@@ -148,7 +145,7 @@ class ArtifactService:
 
     def _check_space(self, coming: int) -> None:
         if (free := self.store.free_space()) < self.reserve + coming:
-            raise Unavailable(
+            raise StorageUnavailable(
                 f"the disk has {free // MIB:,} MiB left, and {self.reserve // MIB:,} MiB of it "
                 "stay free: make room, then send it again",
                 retry_after=60,

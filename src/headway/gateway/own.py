@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from headway.artifacts.artifact import RESERVE
 from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
@@ -288,11 +289,16 @@ class Health:
         *,
         parts: Mapping[str, tuple[Origin, str]],
         database: Callable[[], Mapping[str, Any]],
+        space: Callable[[], int],
     ) -> None:
-        """`parts`: by name, whom to ask and at which path. `database`: what the reporter knows."""
+        """`parts`: by name, whom to ask and at which path. `database`: what the reporter knows.
+
+        `space`: the bytes that are free where the data are; may raise `OSError`.
+        """
         self._pipeline = pipeline
         self._parts = parts
         self._database = database
+        self._space = space
 
     def answer(self, call: Call) -> None:
         """Ask the other processes, and answer when all have."""
@@ -320,7 +326,10 @@ class Health:
         ready = view.generation >= 0
         now = self._pipeline.clock()
         database = self._database()
-        degraded = any(state != "ok" for state in states.values()) or not database["ok"]
+        disk = self._disk()
+        degraded = not database["ok"] or any(
+            state != "ok" for state in (disk["state"], *states.values())
+        )
         routes = ("degraded" if view.problems else "ok") if ready else "starting"
         document = {
             "status": ("degraded" if degraded else "ready") if ready else "starting",
@@ -332,10 +341,18 @@ class Health:
                     "problems": list(view.problems)[:20],
                 },
                 "database": {**database, "state": "ok" if database["ok"] else "down"},
+                "disk": disk,
                 **{name: {"state": state} for name, state in states.items()},
             },
         }
         call.respond(200 if ready else 503, JSON, orjson.dumps(document))
+
+    def _disk(self) -> dict[str, Any]:
+        try:
+            free = self._space()
+        except OSError:
+            return {"state": "down", "free_bytes": None}
+        return {"state": "ok" if free >= RESERVE else "low", "free_bytes": free}
 
 
 def server_metadata() -> bytes:

@@ -14,7 +14,8 @@ HeadwayError
 ├── TooLarge              more bytes than the limit
 ├── Unsupported           a media type, a runtime or a file format that we do not take
 ├── Busy                  too much at once; try again after `retry_after` seconds
-└── Unavailable           the database, the disk or a process that is needed does not answer
+└── Unavailable           a process or a provider that is needed does not answer
+    └── StorageUnavailable   the database does not answer, or the disk takes nothing more
 
 Errors speak of models and deployments. Status codes belong to `headway.web.errors` and to the
 formats of the gateway.
@@ -115,3 +116,7 @@ class Unavailable(HeadwayError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class StorageUnavailable(Unavailable):
+    """The database does not answer, or the disk is full or broken."""

@@ -6,10 +6,10 @@ comes from unique indexes, revisions and row locks.
 
 What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
-    Contended            lost against another writer; the same unit of work may be tried again
-    Unavailable
-    ├── OutcomeUnknown   the connection broke during COMMIT: look it up before repeating
-    └── StorageFailed    the disk failed: nothing may go on with this process' connections
+    Contended               lost against another writer; the same unit of work may be tried again
+    StorageUnavailable      no answer, no space
+    ├── OutcomeUnknown      the connection broke during COMMIT: look it up before repeating
+    └── StorageFailed       the disk failed: nothing may go on with this process' connections
 """
 
 import contextlib
@@ -25,7 +25,15 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from headway.kernel.errors import Busy, Conflict, Contended, Invalid, Refused, Unavailable
+from headway.kernel.errors import (
+    Busy,
+    Conflict,
+    Contended,
+    Invalid,
+    Refused,
+    StorageUnavailable,
+    Unavailable,
+)
 from headway.persistence.tables import GENERATION, counters, now
 
 POOL: Final = 20
@@ -43,11 +51,11 @@ _POSTGRESQL: Final = (
 T = TypeVar("T")
 
 
-class OutcomeUnknown(Unavailable):
+class OutcomeUnknown(StorageUnavailable):
     """The connection was lost during COMMIT: it may have been committed, and may not."""
 
 
-class StorageFailed(Unavailable):
+class StorageFailed(StorageUnavailable):
     """The disk or the database file failed: the process should start anew."""
 
 
@@ -97,6 +105,9 @@ class Database:
     library: Library | None
     busy_timeout: int
     """Milliseconds that a writer waits for the one before."""
+    failed: Callable[[], None] = lambda: None
+    """Told that the disk failed, after every connection was thrown away: a process that can be
+    spared ends here, and another one starts."""
     writer: threading.Lock = field(default_factory=threading.Lock)
     """One writer at a time: SQLite's own wait is a poll without a queue."""
 
@@ -110,6 +121,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def give_up(self) -> None:
+        """Throw every connection away: what they hold in memory may not be what the disk has."""
+        self.engine.dispose()
+        self.failed()
 
     def __enter__(self) -> Self:
         return self
@@ -233,7 +249,11 @@ def checkpoint(database: Database) -> None:
     try:
         raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except Exception as error:
-        raise Unavailable(f"the database's log could not be emptied: {error}") from error
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_FAILED:
+            raw.invalidate()
+            database.give_up()
+            raise StorageFailed(_FAILED) from error
+        raise StorageUnavailable(f"the database's log could not be emptied: {error}") from error
     finally:
         raw.close()
 
@@ -411,6 +431,8 @@ class Transaction:
                 connection.invalidate()
         self.close()
         self._failed = True
+        if isinstance(failure, StorageFailed):
+            self._database.give_up()
         if failure is error:
             raise error
         raise failure from error
@@ -423,6 +445,8 @@ class Transaction:
 
 _UNDONE: Final = "an earlier statement of this transaction failed, so all of it was undone"
 _BUSY: Final = "somebody else is writing to the database; look again"
+
+_FAILED: Final = "the database's file cannot be read or written"
 
 _SQLITE_BUSY: Final = {5, 6}  # BUSY, LOCKED
 _SQLITE_FAILED: Final = {10, 11, 26}  # IOERR, CORRUPT, NOTADB
@@ -453,7 +477,9 @@ def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> Exception:
         return Refused("the database cannot store one of these values")
     if at_commit and (error.connection_invalidated or state is None or state.startswith("57P")):
         return OutcomeUnknown("the connection to the database was lost while it committed")
-    return Unavailable(f"the database does not answer ({state or type(error.orig).__name__})")
+    return StorageUnavailable(
+        f"the database does not answer ({state or type(error.orig).__name__})"
+    )
 
 
 def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
@@ -462,12 +488,12 @@ def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
     if isinstance(error, exc.IntegrityError):
         return Conflict(_broken_rule(error))
     if code in _SQLITE_FAILED:
-        return StorageFailed("the database's file cannot be read or written")
+        return StorageFailed(_FAILED)
     if code == _SQLITE_FULL:
-        return Unavailable("the disk of the database is full")
+        return StorageUnavailable("the disk of the database is full")
     if code == _SQLITE_ERROR:
         return error
-    return Unavailable(f"the database does not answer (SQLite's code {code})")
+    return StorageUnavailable(f"the database does not answer (SQLite's code {code})")
 
 
 def _broken_rule(error: exc.IntegrityError) -> str:

@@ -60,6 +60,7 @@ class RunningGateway:
         self.gateway: Gateway
         self.server: Server
         self.port = 0
+        self.free_bytes = 1 << 40
         self.faults: list[Exception] = []
         """What was reported as a fault of the gateway itself."""
         self._connect = connect
@@ -166,7 +167,12 @@ class RunningGateway:
         self.gateway = Gateway(
             pipeline,
             Passing(pool, socket_path=self._control, hop_secret=HOP_SECRET),
-            Health(pipeline, parts=parts, database=lambda: {"ok": True}),
+            Health(
+                pipeline,
+                parts=parts,
+                database=lambda: {"ok": True},
+                space=lambda: self.free_bytes,
+            ),
         )
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -43,15 +43,16 @@ class Kind:
     title: str
 
 
+_STORAGE: Final = Kind(
+    HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The database or its disk is not free"
+)
 KINDS: Final[Mapping[type[Exception], Kind]] = {
     Unreadable: Kind(HTTPStatus.BAD_REQUEST, "unreadable", "The body cannot be read"),
     errors.Unauthenticated: Kind(HTTPStatus.UNAUTHORIZED, "who-are-you", "Who are you?"),
     errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "not-allowed", "Not allowed"),
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Nothing has that name"),
     errors.Conflict: Kind(HTTPStatus.CONFLICT, "conflict", "Something stands in the way"),
-    errors.Contended: Kind(
-        HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The database is taken"
-    ),
+    errors.Contended: _STORAGE,
     errors.IllegalMove: Kind(HTTPStatus.CONFLICT, "illegal-move", "Not from this state"),
     errors.PreconditionFailed: Kind(
         HTTPStatus.PRECONDITION_FAILED, "changed-meanwhile", "Changed meanwhile"
@@ -66,6 +67,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
         HTTPStatus.PRECONDITION_REQUIRED, "say-which-revision", "Say which revision you change"
     ),
     errors.Busy: Kind(HTTPStatus.TOO_MANY_REQUESTS, "too-much-at-once", "Too much at once"),
+    errors.StorageUnavailable: _STORAGE,
     errors.Unavailable: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Something needed does not answer"
     ),

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -33,7 +33,7 @@ from headway.kernel.ids import new_id
 from headway.outbox.answer import KEPT
 from headway.outbox.courier import Courier
 from headway.outbox.history import HistoryService
-from headway.persistence.engine import Database, StorageFailed, checkpoint
+from headway.persistence.engine import Database, checkpoint
 from headway.persistence.schema import Schema, check_schema
 from headway.registry.service import RegistryService
 from headway.registry.target import LocalTarget
@@ -160,7 +160,8 @@ def run(settings: Settings, create_app: CreateApp) -> None:
     upgrade_apart(settings)
     follow_the_supervisor(shared)
     configure("control", settings.log_level)
-    database = open_settled(settings, pool_size=settings.threads + 4)
+    opened = open_settled(settings, pool_size=settings.threads + 4)
+    database = replace(opened, failed=_end_at_once)
     verify_root_key(beginner(database), root_key)
     library = database.library
     if library is not None and not library.safe:
@@ -306,5 +307,9 @@ def _log() -> Any:  # noqa: ANN401 - structlog's loggers have no type of their o
 
 def _warn(loop: str, error: Exception) -> None:
     _log().warning("loop failed", loop=loop, error=type(error).__name__, detail=str(error)[:300])
-    if isinstance(error, StorageFailed):
-        os._exit(_BROKEN_STORAGE)  # never go on with connections that a failed disk has seen
+
+
+def _end_at_once() -> None:
+    """Leave it to a fresh process: whatever this one was about to answer may not be stored."""
+    _log().error("the disk of the database failed")
+    os._exit(_BROKEN_STORAGE)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -177,6 +178,7 @@ class _Process:
                 "runner": (Origin("unix", str(runner)), "/v2/health/ready"),
             },
             database=reporter.state,
+            space=lambda: shutil.disk_usage(settings.data).free,
         )
         passing = Passing(
             pipeline.pool,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from headway.artifacts.artifact import Corrupt, Digest
-from headway.kernel.errors import NotFound, Unavailable
+from headway.kernel.errors import NotFound, StorageUnavailable
 
 _PIECE: Final = 256 * 1024
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
@@ -229,7 +229,7 @@ def _disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        raise Unavailable(
+        raise StorageUnavailable(
             f"the disk does not take it: {os.strerror(error.errno)}", retry_after=60
         ) from error
 
