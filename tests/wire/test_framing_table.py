@@ -47,6 +47,12 @@ ROWS = [
     ("an empty host", b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
     ("a host with a path", b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
     ("coding on 1.0", b"POST / HTTP/1.0\r\n" + HOST + CHUNKED + b"\r\n", 400),
+    ("HTTP/0.9", b"GET /\r\n" + HOST + b"\r\n", 505),
+    ("RTSP", b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 505),
+    ("RTSP by another number", b"OPTIONS /a RTSP/1.1\r\n" + HOST + b"X-A: b\r\n\r\n", 505),
+    ("ICE", b"GET / ICE/1.0\r\n" + HOST + b"\r\n", 505),
+    ("ICE with its own method", b"SOURCE / ICE/1.0\r\n" + HOST + b"\r\n", 501),
+    ("no HTTP", b"POST / HTTPS/1.1\r\n" + HOST + b"\r\n", 505),
     ("HTTP/0.9 by number", b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505),
     ("HTTP/2.0", b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
     ("HTTP/1.2", b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 505),
@@ -276,6 +282,23 @@ def test_bytes_behind_a_request_that_closes_are_not_parsed(run: Run) -> None:
             got = await caller.rest()
         assert got.startswith(b"HTTP/1.1 200 OK\r\n")
         assert got.count(b"\r\ndate: ") == 1
+        assert [call.path for call in app.calls] == ["/a"]
+
+    run(story())
+
+
+def test_another_protocol_is_refused_behind_a_good_request_too(run: Run) -> None:
+    async def story() -> None:
+        app = App(echo)
+        async with serving(app) as served:
+            caller = await served.caller()
+            await caller.send(
+                b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nGET / RTSP/1"
+                b"GET /b RTSP/1.0\r\nHost: a\r\n\r\n" + SMUGGLED
+            )
+            assert (await caller.answer())[0] == 200
+            assert (await caller.answer())[0] == 505
+            assert await caller.rest() == b""
         assert [call.path for call in app.calls] == ["/a"]
 
     run(story())

@@ -405,10 +405,12 @@ class ServerProtocol(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_in_body",
+        "_line",
         "_mark",
         "_parser",
         "_pumping",
         "_queue",
+        "_read",
         "_read_size",
         "_reading",
         "_receiving",
@@ -443,6 +445,8 @@ class ServerProtocol(asyncio.Protocol):
         self._head_bytes = 0  # of the head that is being read, as far as they are known
         self._framing_bytes = 0  # of a chunked body: all that is not content
         self._read_size = 0
+        self._read = b""
+        self._line = b""  # of a head that came in several reads: up to its first field
         self._mark = 0  # bytes of the body at the start of the present window
         self._stall_mark = 0
         self._begun = False  # within a head
@@ -478,6 +482,7 @@ class ServerProtocol(asyncio.Protocol):
         server = self.server
         self.read_at = server.clock()
         size = self._read_size = len(data)
+        self._read = data
         try:
             if not self._in_body and self._head_bytes + size > server.limits.head:
                 self._feed_long_head(data)
@@ -489,6 +494,8 @@ class ServerProtocol(asyncio.Protocol):
         except Refusal as refusal:
             self._deaf = True
             self._fail(refusal)
+        if self._begun and not (self._line and self._headers):
+            self._line += data[-server.limits.head :]
         current = self.current
         if current is None:
             if self._queue or self._failure:
@@ -567,6 +574,8 @@ class ServerProtocol(asyncio.Protocol):
         parser = self._parser
         method = parser.get_method()
         version = parser.get_http_version()
+        if self._speaks_rtsp(method):
+            raise Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here")
         framing = check_request(method, version, headers)
         if parser.should_upgrade():
             raise Refusal(400, "no other protocol is spoken here")
@@ -600,6 +609,17 @@ class ServerProtocol(asyncio.Protocol):
         self._head_bytes = -1
 
     # Reading
+
+    def _speaks_rtsp(self, method: bytes) -> bool:
+        """Tell whether the line just read ends in RTSP/…: the parser takes that for HTTP."""
+        target, line = self._target, self._line
+        if not line:
+            # The usual case: a head that came in one read, and nothing before it.
+            if self._read.startswith(b" HTTP/", len(method) + 1 + len(target)):
+                return False
+            return target + b" RTSP/" in self._read
+        self._line = b""
+        return target + b" RTSP/" in line + self._read
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse one read and count the bytes that are not content."""
@@ -655,7 +675,9 @@ class ServerProtocol(asyncio.Protocol):
                 if known
                 else Refusal(400, "this is not HTTP")
             )
-        elif "version" in str(error).lower() and "after" not in str(error):
+        elif "ICE/" in str(error) or (
+            "version" in str(error).lower() and "after" not in str(error)
+        ):
             self._fail(Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here"))
         else:
             self._fail(Refusal(400, "the request is malformed"))
