@@ -8,6 +8,7 @@ import base64
 import ipaddress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -111,6 +112,10 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(
         default=None, description="Signs webhooks (Standard Webhooks, `whsec_…`)."
     )
+    page: str = Field(
+        default="",
+        description="Webhooks that are told of every failed rollback, separated by commas.",
+    )
     log_level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
 
     @field_validator("log_level")
@@ -137,6 +142,15 @@ class Settings(BaseSettings):
             raise ValueError("there is no such file")
         return value
 
+    @field_validator("page")
+    @classmethod
+    def _urls(cls, value: str) -> str:
+        for part in filter(None, map(str.strip, value.split(","))):
+            url = urlsplit(part)
+            if url.scheme not in {"https", "http"} or not url.hostname or "@" in url.netloc:
+                raise ValueError("is a list of URLs, such as https://ops.example.com/page")
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _base64(cls, value: SecretStr | None) -> SecretStr | None:
@@ -146,6 +160,10 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("is whsec_ and base64, as in Standard Webhooks") from None
         return value
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, self.page.split(","))))
 
     @property
     def run_folder(self) -> Path:

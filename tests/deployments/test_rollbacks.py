@@ -1,12 +1,14 @@
 """Going back because somebody asks: never refused, and exactly to what was."""
 
+from dataclasses import replace
+
 import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, World
 
 from headway.deployments.deployment import State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import Rollback, RollbackState
-from headway.kernel.clock import HOUR, MINUTE, SECOND
+from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Invalid, NotFound
 
 
@@ -231,3 +233,147 @@ def test_what_was_asked_before_the_rollback_is_settled_with_it(world: World) -> 
     back(world)
     with world.begin() as work:
         assert work.intents.waiting(deployment.id) == []
+
+
+# ── one that does not answer ─────────────────────────────────────────────────────────────────
+
+
+def to_whom(world: World) -> list[tuple[str, str]]:
+    """Return (URL, what it was told of) of every webhook that waits."""
+    with world.begin() as work:
+        claimed = work.outbox.claim_messages(owner="other", lease=MINUTE, limit=1_000)
+    found = []
+    for message in claimed:
+        if message.kind == "webhook":
+            assert isinstance(message.payload, dict)
+            body = message.payload["body"]
+            assert isinstance(body, dict)
+            found.append((str(message.payload["url"]), str(body["type"])))
+    return found
+
+
+def on_call(world: World) -> None:
+    world.reconciler = replace(world.reconciler, pages=("https://ops.example.com/page",))
+
+
+def test_failed_rollback_of_a_person_pages_whoever_is_on_call_and_knows_the_route() -> None:
+    world = World()
+    on_call(world)
+    world.gateway()
+    world.serve("1.0.0")
+    world.deploy("1.1.0", DIRECT, notify=["webhook:https://team.example.com/hook"])
+    world.run(2 * MINUTE)
+    to_whom(world)
+    back(world)
+    world.run(59 * SECOND, answers=False)
+    assert to_whom(world) == []
+    world.run(3 * SECOND, answers=False)
+
+    assert sorted(to_whom(world)) == [
+        ("https://ops.example.com/page", "rollback.failed"),
+        ("https://team.example.com/hook", "rollback.failed"),
+    ]
+
+
+def stable_for_days(world: World, *versions: str) -> None:
+    for version in versions:
+        world.serve(version)
+        world.later(2 * DAY)
+
+
+def test_failed_rollback_of_a_person_goes_on_to_what_was_stable_for_a_day() -> None:
+    world = World()
+    on_call(world)
+    world.gateway()
+    stable_for_days(world, "1.0.0", "1.1.0", "1.2.0")
+    first = back(world)
+    assert world.shares() == {"1.1.0": 10_000}
+    world.run(64 * SECOND, answers=False)
+    assert world.shares() == {"1.1.0": 10_000}
+    world.run(3 * SECOND, answers=False)
+
+    assert world.shares() == {"1.0.0": 10_000}
+    assert world.rollbacks.get(first.id).state is RollbackState.FAILED
+    second = world.rollbacks.list()[0]
+    assert (second.automatic, second.actor, second.state) == (
+        True,
+        "headway",
+        RollbackState.COMMITTED,
+    )
+    assert second.why.startswith("1.1.0 does not answer: on to 1.0.0 (stable for a day")
+    assert ("https://ops.example.com/page", "rollback.went_on") in to_whom(world)
+    world.run(10 * SECOND)
+    assert world.rollbacks.get(second.id).state is RollbackState.FINISHED
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_failed_rollback_never_leads_to_the_version_that_was_left() -> None:
+    world = World()
+    world.gateway()
+    stable_for_days(world, "1.0.0", "1.1.0")
+    rollback = back(world)
+    world.run(10 * MINUTE, step=5 * SECOND, answers=False)
+
+    assert world.shares() == {"1.0.0": 10_000}
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FAILED
+    assert len(world.rollbacks.list()) == 1
+
+
+def test_failed_rollback_goes_on_to_the_fallback_of_the_route() -> None:
+    world = World()
+    world.gateway()
+    world.serve("1.0.0")
+    world.by_hand(fallback="1.2.0")
+    world.serve("1.1.0")
+    back(world, "1.0.0")
+    world.run(70 * SECOND, answers=False)
+    assert world.shares() == {"1.2.0": 10_000}
+
+
+def test_failed_rollback_is_ended_by_whoever_changes_the_route(world: World) -> None:
+    rollback = back(world)
+    world.run(62 * SECOND, answers=False)
+    world.deploy("1.2.0", DIRECT)
+    world.run(2 * MINUTE)
+
+    row = world.rollbacks.get(rollback.id)
+    assert row.state is RollbackState.FAILED
+    assert row.finished_at is not None
+    assert world.shares() == {"1.2.0": 10_000}
+
+
+def test_gateways_that_do_not_follow_are_no_reason_to_go_further() -> None:
+    world = World()
+    world.gateway()
+    stable_for_days(world, "1.0.0", "1.1.0", "1.2.0")
+    back(world)
+    for _ in range(90):
+        world.later(SECOND)
+        world.flush("g1", follows=False)
+        world.tick()
+    assert world.shares() == {"1.1.0": 10_000}
+
+
+def test_failed_rollback_of_a_deployment_pages_whoever_is_on_call(world: World) -> None:
+    on_call(world)
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA, why="complaints")
+    world.run(62 * SECOND, answers=False)
+    told = to_whom(world)
+    assert told == [("https://ops.example.com/page", "deployment.rollback_failed")]
+
+
+def test_abandoned_rollback_is_over(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA, why="complaints")
+    world.run(62 * SECOND, answers=False)
+    world.deployments.intend(deployment.id, Verb.ABANDON, actor=ADA, why="by hand")
+    world.run(3 * SECOND, answers=False)
+
+    assert world.row(deployment).state is State.ABANDONED
+    (row,) = world.rollbacks.list(limit=1)
+    assert (row.state, row.finished_at is None) == (RollbackState.FAILED, False)
+    with world.begin() as work:
+        assert row.id not in [one.id for one in work.rollbacks.unfinished()]

@@ -5,7 +5,7 @@ stays in the rule without a segment: it is kept warm, and a gateway that vetoes 
 still send everybody there without asking anybody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -174,8 +174,12 @@ def to_version(version: Version, *, current: Route) -> Target:
     return Target(route, None, f"version {version.number}")
 
 
-def stable_before(revisions: Sequence[Route], *, now: int) -> Route | None:
+def stable_before(
+    revisions: Sequence[Route], *, now: int, besides: Collection[str | None] = ()
+) -> Route | None:
     """Return the newest revision of a version that was stable for 24 h; None: there is none.
+
+    `besides`: versions that are not meant.
 
     `revisions` are a route's, newest first, and `now` is when the newest of them ended. A version
     is stable while everybody gets it, over as many revisions as that takes.
@@ -186,7 +190,7 @@ def stable_before(revisions: Sequence[Route], *, now: int) -> Route | None:
         sole = _sole(route)
         if newest is None or sole != _sole(newest):
             newest, ended = route, until
-        if sole and ended - route.created_at >= STABLE_FOR:
+        if sole and sole not in besides and ended - route.created_at >= STABLE_FOR:
             return newest
         until = route.created_at
     return None

@@ -437,7 +437,7 @@ def _overdue(s: Situation, step: Step, because: str) -> Decision:
 
 
 def _back(s: Situation) -> Decision:
-    undo = _undo(s)
+    undo = s.progress.way_back
     if done := _restored(s, undo):
         return done
     if s.now >= undo.since + ANSWER_WITHIN:
@@ -448,7 +448,7 @@ def _back(s: Situation) -> Decision:
 
 
 def _failed(s: Situation) -> Decision:
-    undo = _undo(s)
+    undo = s.progress.way_back
     for intent in s.intents:
         if intent.verb is Verb.ABANDON:
             said = f": {intent.why}" if intent.why else ""
@@ -474,12 +474,6 @@ def _failed(s: Situation) -> Decision:
 def retry_pause(failures: int) -> int:
     """Return how long to wait after so many failed rollbacks, ms: 5 s, 10 s, … 5 min."""
     return min(_FIRST_RETRY << min(max(failures - 1, 0), 16), _LONGEST_RETRY)
-
-
-def _undo(s: Situation) -> Undo:
-    if s.progress.undo is None:
-        raise AssertionError(s.deployment.id)
-    return s.progress.undo
 
 
 def _restored(s: Situation, undo: Undo) -> Decision | None:

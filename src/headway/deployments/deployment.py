@@ -135,6 +135,13 @@ class Progress:
     """When it was told that the evidence is frozen."""
     undo: Undo | None = None
 
+    @property
+    def way_back(self) -> Undo:
+        """The way back, of a deployment that is on it or has gone it."""
+        if self.undo is None:
+            raise AssertionError(self)
+        return self.undo
+
     def document(self) -> dict[str, Json]:
         return {
             "shares": [[of.epoch, of.share_bp, of.step] for of in self.shares],

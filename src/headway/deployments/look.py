@@ -1,6 +1,6 @@
 """Looking: everything that a decision may depend on, read in one transaction, judged after it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
@@ -19,9 +19,10 @@ from headway.deployments.facts import (
     rate_limits,
     thresholds_of,
 )
-from headway.deployments.outcome import Look, check_key, probe_key
+from headway.deployments.outcome import Look
 from headway.deployments.plan import Check, Plan, Send, Until
 from headway.deployments.ports import Work
+from headway.deployments.writing import check_key, probe_key
 from headway.judge.evidence import CANDIDATE, MEASURED, QUANTILES, Epoch, Evidence, fold
 from headway.judge.question import Question
 from headway.judge.verdict import Verdict, judge
@@ -68,7 +69,9 @@ def see(
     messages = work.outbox.messages_of(deployment.id) if _asks(deployment) else ()
     chain: tuple[Target, ...] = ()
     if deployment.state is State.ROLLBACK_FAILED and before is not None:
-        chain = chain_of(work, before, progress, now)
+        undo = progress.way_back
+        tried = {*undo.unanswered, undo.version, deployment.version}
+        chain = chain_of(work, before, tried, now)
     found: Mapping[str, float] = {}
     if _may_fit(deployment, facts, progress, now):
         found = _more_thresholds(work, deployment, facts, now)
@@ -202,19 +205,21 @@ def past_of_stable(work: Work, plan: Plan, version: str, now: int) -> Past:
     )
 
 
-def chain_of(work: Work, before: Route, progress: Progress, now: int) -> tuple[Target, ...]:
+def chain_of(
+    work: Work, before: Route, tried: Collection[str | None], now: int
+) -> tuple[Target, ...]:
     """Return where else a failed rollback may lead, best first: versions not tried yet.
 
-    What was before, the last version that was stable for 24 h, the route's fallback (if it is a
-    version of the same model). After them there is nothing but to hold and to tell people.
+    What was before, the last version that was stable for 24 h, the route's fallback if it is a
+    version of the same model. (To another model the gateways hand over by themselves whatever
+    the route's version does not answer.) After them there is nothing but to hold and to tell
+    people. What was left for its faults belongs to `tried`.
     """
-    undo = progress.undo
-    tried = {*undo.unanswered, undo.version} if undo else set()
     found = [change.to_revision(before)]
     revisions = work.routes.revisions(
         before.model, before.environment, before=before.revision + 1, limit=_REVISIONS
     )
-    if (old := change.stable_before(revisions, now=now)) is not None:
+    if (old := change.stable_before(revisions, now=now, besides=tried)) is not None:
         found.append(change.to_revision(old, called="stable for a day"))
     if before.fallback is not None:
         try:

@@ -79,7 +79,8 @@ class Rollbacks(Protocol):
     def save(self, rollback: Rollback) -> Rollback:
         """`Conflict` if the revision is not the stored one."""
 
-    def unfinished(self) -> Sequence[Rollback]: ...
+    def unfinished(self) -> Sequence[Rollback]:
+        """Return those without a `finished_at`: they wait, or have failed and are tried again."""
 
     def list(
         self, *, model: str | None, environment: str | None, before: str | None, limit: int

@@ -5,31 +5,27 @@ fence and the revision keep the data right when a lease was not enough.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from headway.deployments.change import serving
-from headway.deployments.checks import Answer, CheckKind
+from headway.deployments.checks import CheckKind
 from headway.deployments.decision import (
-    ANSWER_WITHIN,
-    GOOD_ANSWERS,
-    PROBE_EVERY,
     SOON,
     Decision,
     Wait,
     decide,
 )
 from headway.deployments.deployment import Deployment, State
-from headway.deployments.look import LIVING, good_answers, judged, see
-from headway.deployments.outcome import Look, Writer, outcome_of, probe, probe_key
+from headway.deployments.look import judged, see
+from headway.deployments.outcome import Look, outcome_of
 from headway.deployments.ports import Begin, Work
-from headway.deployments.rollback import Rollback, RollbackState
+from headway.deployments.restoring import Restorer
+from headway.deployments.rollback import Rollback
+from headway.deployments.writing import Writer
 from headway.kernel.clock import MINUTE, SECOND
 from headway.kernel.errors import Conflict
 from headway.kernel.ids import NewId, new_id
-from headway.outbox.event import Event
-from headway.outbox.message import Message
 
 LEASE: Final = 30 * SECOND
 _JUMP: Final = MINUTE
@@ -62,6 +58,8 @@ class Reconciler:
     pace: Pace = field(default_factory=Pace)
     read: Begin | None = None
     """Opens what only reads; a store may know a cheaper way for that."""
+    pages: tuple[str, ...] = ()
+    """Webhooks that are told of every failed rollback, beside those that plans name."""
 
     def tick(self) -> int:
         """Take one decision for each deployment that nobody holds; return how many moved.
@@ -79,12 +77,16 @@ class Reconciler:
                 wrong.append(error)
         for rollback in rollbacks:
             try:
-                moved += self._finish(rollback)
+                moved += self._restorer.see_through(rollback)
             except Exception as error:  # noqa: BLE001 - raised below
                 wrong.append(error)
         if wrong:
             raise wrong[0]
         return moved
+
+    @property
+    def _restorer(self) -> Restorer:
+        return Restorer(self.begin, self.new_id, self.pages)
 
     def _claim(self) -> tuple[Sequence[Deployment], Sequence[Rollback], bool]:
         with self.begin() as work:
@@ -122,7 +124,7 @@ class Reconciler:
             work.deployments.save(deployment, wake_in=wake_in)
 
         with self.begin() as work:
-            Writer(self.checks, self.new_id).write(work, outcome, save)
+            Writer(self.checks, self.new_id, self.pages).write(work, outcome, save)
             work.commit()
         return outcome.kind is not None
 
@@ -130,86 +132,3 @@ class Reconciler:
         with self.begin() as work:
             work.deployments.release(deployment, wake_in=wake_in)
             work.commit()
-
-    # Rollbacks that no deployment waits for
-
-    def _finish(self, rollback: Rollback) -> bool:
-        """See whether a rollback that a person made has arrived."""
-        try:
-            with self.begin() as work:
-                moved = self._settle(work, rollback)
-                work.commit()
-        except Conflict:  # another reconciler was faster
-            return False
-        return moved
-
-    def _settle(self, work: Work, rollback: Rollback) -> bool:
-        now = work.now()
-        current = work.routes.current(rollback.model, rollback.environment)
-        if current.revision != rollback.published:
-            return self._end(work, rollback, now, "the route was changed again since then")
-        version = serving(current)
-        behind = [
-            row
-            for row in work.gateways.living(within=LIVING)
-            if row.applied_generation < rollback.generation
-        ]
-        probes = [one for one in work.outbox.messages_of(rollback.id) if one.kind == "probe"]
-        if not behind and version is None:
-            return self._end(work, rollback, now, "every gateway has switched off")
-        if not behind and version is not None:
-            if any(Answer.read(one.answer).ok for one in probes if one.answered_at is not None):
-                return self._end(work, rollback, now, f"{version} answers")
-            # From the next full minute on: what it answered before proves nothing.
-            since = rollback.created_at - rollback.created_at % MINUTE + MINUTE
-            good = good_answers(
-                work, rollback.model, rollback.environment, version, since=since, now=now
-            )
-            if now >= since and good >= GOOD_ANSWERS:
-                return self._end(work, rollback, now, f"{version} has given {good} good answers")
-        late = now >= rollback.created_at + ANSWER_WITHIN
-        if late and rollback.state is RollbackState.COMMITTED:
-            missing = f"{len(behind)} gateways have not taken it over" if behind else ""
-            why = missing or f"{version} does not answer"
-            work.rollbacks.save(replace(rollback, state=RollbackState.FAILED))
-            work.outbox.add(_rollback_event(rollback, "rollback.failed", why, now))
-            return True
-        if version is not None and probes and _again(probes, now, late=late):
-            message = probe(
-                work,
-                key=probe_key(rollback.id, len(probes) + 1),
-                owner=rollback.id,
-                model=rollback.model,
-                environment=rollback.environment,
-                version=version,
-                at=now,
-            )
-            event = _rollback_event(rollback, "rollback.probe", f"{version} is asked again", now)
-            work.outbox.add(event, message)
-        return False
-
-    def _end(self, work: Work, rollback: Rollback, now: int, why: str) -> bool:
-        work.rollbacks.save(replace(rollback, state=RollbackState.FINISHED, finished_at=now))
-        work.outbox.add(_rollback_event(rollback, "rollback.finished", why, now))
-        return True
-
-
-def _again(probes: Sequence[Message], now: int, *, late: bool) -> bool:
-    """Say whether the last probe came back in vain, long enough ago."""
-    last = probes[-1]
-    return last.answered_at is not None and now >= last.answered_at + (
-        MINUTE if late else PROBE_EVERY
-    )
-
-
-def _rollback_event(rollback: Rollback, kind: str, why: str, at: int) -> Event:
-    return Event(
-        kind=kind,
-        subject=f"rollback:{rollback.id}",
-        at=at,
-        actor="headway",
-        why=why,
-        detail={"rollback": rollback.id, "published": rollback.published},
-        model=rollback.model,
-        environment=rollback.environment,
-    )

@@ -3,7 +3,7 @@
 committed ──> finished      every living gateway applied it, and the restored version answered
     │  ^
     ▼  │ (backs off; pages; walks the fallback chain)
-  failed
+  failed ──> failed, with a `finished_at`: overtaken by another rollback or another change
 """
 
 from dataclasses import dataclass
@@ -37,5 +37,6 @@ class Rollback:
     created_at: int
     deployment: str | None = None
     finished_at: int | None = None
+    """When it was over, for good or ill; None: it is seen to."""
     revision: int = 0
     """Counts writes: who writes second gets `Conflict`."""

@@ -12,24 +12,15 @@ from headway.deployments.checks import CheckKind
 from headway.deployments.decision import Decision, GoBack
 from headway.deployments.deployment import Deployment, Progress
 from headway.deployments.look import current_route, named_version, see
-from headway.deployments.outcome import (
-    Outcome,
-    Writer,
-    going_back,
-    probe,
-    probe_key,
-    rollback_of,
-    snapshot_of,
-    started,
-)
+from headway.deployments.outcome import Outcome, going_back, started
 from headway.deployments.ports import Begin, Work
+from headway.deployments.restoring import publish_back
 from headway.deployments.rollback import Rollback, RollbackState
+from headway.deployments.writing import Writer
 from headway.kernel.errors import Conflict, Invalid, NotFound, Refused
 from headway.kernel.ids import NewId, new_id
 from headway.kernel.names import check_text
 from headway.outbox.actor import Actor
-from headway.outbox.event import Event
-from headway.outbox.message import Message
 from headway.routing.route import Route
 from headway.snapshots.snapshot import PREVIOUS
 
@@ -107,7 +98,14 @@ class RollbackService:
             if active is not None:
                 rollback = self._with(work, active, target, because, actor)
             else:
-                rollback = self._alone(work, current, target, because, actor)
+                rollback = publish_back(
+                    work,
+                    target,
+                    current=current,
+                    because=because,
+                    actor=actor,
+                    new_id=self.new_id,
+                )
             work.commit()
         return rollback
 
@@ -121,7 +119,7 @@ class RollbackService:
             act=GoBack(automatic=False), because=because, actor=actor, settles=s.intents
         )
         if s.progress.undo is not None:
-            _supersede(work, s.progress.undo.rollback)
+            _supersede(work, s.progress.undo.rollback, s.now)
         base = Outcome(look=look, decision=decision, deployment=started(look), progress=s.progress)
 
         def save(work: Work, deployment: Deployment) -> None:
@@ -132,71 +130,6 @@ class RollbackService:
         if undo is None:
             raise AssertionError(active.id)
         return work.rollbacks.get(undo.rollback)
-
-    def _alone(
-        self, work: Work, current: Route, target: Target, because: str, actor: Actor
-    ) -> Rollback:
-        now = work.now()
-        work.snapshots.add(
-            snapshot_of(
-                current,
-                snapshot_id=self.new_id("snap"),
-                reason=because,
-                at=now,
-                by=actor.name,
-                deployment=None,
-            )
-        )
-        published = work.routes.add(
-            change.again(target, current=current, at=now, because=because, by=actor.name)
-        )
-        rollback = rollback_of(
-            target,
-            rollback_id=self.new_id("rb"),
-            current=current,
-            published=published.revision,
-            generation=work.routes.generation(),
-            actor=actor,
-            automatic=False,
-            why=because,
-            at=now,
-            deployment=None,
-        )
-        work.rollbacks.add(rollback)
-        messages: tuple[Message, ...] = ()
-        if target.version is not None:
-            messages = (
-                probe(
-                    work,
-                    key=probe_key(rollback.id, 1),
-                    owner=rollback.id,
-                    model=current.model,
-                    environment=current.environment,
-                    version=target.version,
-                    at=now,
-                ),
-            )
-        work.outbox.add(
-            Event(
-                kind="route.rolled_back",
-                subject=f"route:{current.name}",
-                at=now,
-                actor=actor.name,
-                actor_kind=actor.kind,
-                why=because,
-                detail={
-                    "rollback": rollback.id,
-                    "from": current.revision,
-                    "to": rollback.to_revision,
-                    "published": published.revision,
-                    "digest": published.digest,
-                },
-                model=current.model,
-                environment=current.environment,
-            ),
-            *messages,
-        )
-        return rollback
 
 
 def target_of(work: Work, current: Route, active: Deployment | None, to: str) -> Target:
@@ -243,8 +176,8 @@ def _time(text: str) -> int:
     return round(when.timestamp() * 1000)
 
 
-def _supersede(work: Work, rollback_id: str) -> None:
+def _supersede(work: Work, rollback_id: str, now: int) -> None:
     """End a rollback that another one overtakes before it was finished."""
     row = work.rollbacks.get(rollback_id)
-    if row.state is RollbackState.COMMITTED:
-        work.rollbacks.save(replace(row, state=RollbackState.FAILED))
+    if row.finished_at is None:
+        work.rollbacks.save(replace(row, state=RollbackState.FAILED, finished_at=now))

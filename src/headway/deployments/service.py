@@ -19,7 +19,7 @@ from headway.deployments.look import (
     named_version,
     see,
 )
-from headway.deployments.outcome import notices
+from headway.deployments.notices import notices
 from headway.deployments.plan import Plan, Strategy, read_plan
 from headway.deployments.ports import Begin, Work
 from headway.deployments.rollback_service import RollbackService

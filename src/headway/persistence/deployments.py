@@ -253,7 +253,7 @@ class SqlRollbacks:
         return saved
 
     def unfinished(self) -> Sequence[Rollback]:
-        query = sa.select(rollbacks).where(rollbacks.c.state != RollbackState.FINISHED)
+        query = sa.select(rollbacks).where(rollbacks.c.finished_at.is_(None))
         return [_rollback(row) for row in self._transaction.rows(query.order_by(rollbacks.c.id))]
 
     def list(

@@ -41,7 +41,10 @@ class SnapshotService:
         with self.begin() as work:
             route = work.routes.current(model, environment)
             now = self.clock()
-            snapshot = self._add(work, route, words, now, actor.name)
+            snapshot = Snapshot.of(
+                route, snapshot_id=self.new_id("snap"), reason=words, at=now, by=actor.name
+            )
+            work.snapshots.add(snapshot)
             work.outbox.add(
                 Event(
                     kind="snapshot.taken",
@@ -64,18 +67,6 @@ class SnapshotService:
 
     def keep(self, work: Work, route: Route, why: str, now: int, by: str) -> Snapshot:
         """Keep a route that is about to be changed, in the transaction that changes it."""
-        return self._add(work, route, f"before: {why}", now, by)
-
-    def _add(self, work: Work, route: Route, reason: str, now: int, by: str) -> Snapshot:
-        snapshot = Snapshot(
-            id=self.new_id("snap"),
-            model=route.model,
-            environment=route.environment,
-            revision=route.revision,
-            digest=route.digest,
-            reason=reason,
-            created_at=now,
-            created_by=by,
-        )
+        snapshot = Snapshot.before(route, snapshot_id=self.new_id("snap"), why=why, at=now, by=by)
         work.snapshots.add(snapshot)
         return snapshot

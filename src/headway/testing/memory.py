@@ -23,7 +23,7 @@ from headway.auth.role import Role
 from headway.auth.session import Session
 from headway.deployments.deployment import ACTIVE, FINISHED, Deployment
 from headway.deployments.intent import Intent
-from headway.deployments.rollback import Rollback, RollbackState
+from headway.deployments.rollback import Rollback
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
 from headway.kernel.errors import Conflict, Invalid, NotFound
@@ -784,7 +784,7 @@ class MemoryRollbacks(_Repository):
         return saved
 
     def unfinished(self) -> Sequence[Rollback]:
-        found = [one for one in self._t.rollbacks.all() if one.state is not RollbackState.FINISHED]
+        found = [one for one in self._t.rollbacks.all() if one.finished_at is None]
         return sorted(found, key=lambda one: one.id)
 
     def list(
