@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from headway.adapters.outbound import Outbound, Secrets
+from headway.adapters.providers.anthropic import Anthropic
 from headway.adapters.providers.inference_v2 import InferenceV2
 from headway.adapters.providers.local import Local
 from headway.adapters.providers.openai import OpenAI
@@ -70,11 +71,8 @@ class Traffic:
 
 
 def prepare(runner: str = "") -> Any:  # noqa: ANN401 - a function
-    providers: dict[str, Provider] = {
-        "openai": OpenAI(),
-        "inference_v2": InferenceV2(),
-        "local": Local(),
-    }
+    made: list[Provider] = [Anthropic(), OpenAI(), InferenceV2(), Local()]
+    providers = {provider.name: provider for provider in made}
     around = Around(Secrets(SECRETS).value, runner)
 
     def make(release: Release) -> Prepared:

@@ -26,6 +26,10 @@ class Untranslatable(Exception):
         self.param = param
 
 
+class Untellable(Exception):
+    """An answer that cannot be said in the caller's dialect; the text says why, for the caller."""
+
+
 # What a message is made of
 
 

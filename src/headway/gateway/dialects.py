@@ -1,14 +1,32 @@
 """Every format that callers may speak, and which of them can hold a chat."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from headway.gateway.exchange import Dialect, Format
+from headway.gateway.formats.anthropic_messages import AnthropicCounting, AnthropicMessages
 from headway.gateway.formats.open_inference import OpenInference
 from headway.gateway.formats.openai_chat import OpenAIChat
 
 OPENAI_CHAT: Final = OpenAIChat()
 OPEN_INFERENCE: Final = OpenInference()
 
-FORMATS: Final[tuple[Format, ...]] = (OPENAI_CHAT, OPEN_INFERENCE)
-DIALECTS: Final[tuple[Dialect, ...]] = ()
+ANTHROPIC_MESSAGES: Final = AnthropicMessages()
+ANTHROPIC_COUNTING: Final = AnthropicCounting()
+
+FORMATS: Final[tuple[Format, ...]] = (OPEN_INFERENCE, ANTHROPIC_COUNTING)
+DIALECTS: Final[tuple[Dialect, ...]] = (OPENAI_CHAT, ANTHROPIC_MESSAGES)
 """Callers of these are translated for a provider that speaks another."""
+
+PATHS: Final[Mapping[str, Format]] = {
+    "/v1/chat/completions": OPENAI_CHAT,
+    "/v1/messages": ANTHROPIC_MESSAGES,
+    "/v1/messages/count_tokens": ANTHROPIC_COUNTING,
+}
+"""What is asked by POST, by its path; Open Inference names the model in the path."""
+
+
+def path_of(format_: str, model: str) -> str:
+    """Return where a model is asked in a format."""
+    named = (path for path, each in PATHS.items() if each.name == format_)
+    return next(named, f"/v2/models/{model}/infer")

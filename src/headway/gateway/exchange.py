@@ -21,11 +21,13 @@ from headway.registry.prompt import Template
 from headway.registry.target import LocalTarget, Target
 from headway.routing.assignment import UnitHints
 from headway.tracking.measurement import Outcome
+from headway.wire.framing import FieldLines
 from headway.wire.upstream import Deadlines, Origin
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 """The fields of a request's head by name in lower case; of those that stand twice the first."""
 
+_UP: Final = frozenset({b"accept", b"traceparent", b"tracestate", b"x-request-id"})
 NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -144,6 +146,13 @@ class Release:
         return None
 
 
+class Default(NamedTuple):
+    """A field that a request to a provider has unless the caller brings its own."""
+
+    name: bytes
+    line: FieldLines
+
+
 @dataclass(frozen=True, slots=True)
 class Native:
     """How a version is spoken to in a format that its provider speaks itself."""
@@ -152,6 +161,14 @@ class Native:
     """The request line and the fields that are always the same, each line ended, no blank line
     yet. It may hold a secret."""
     settings: Settings = NO_SETTINGS
+    passes: frozenset[bytes] = frozenset()
+    """Names of fields that go on as callers send them, beside those that every provider gets."""
+    defaults: tuple[Default, ...] = ()
+    up: frozenset[bytes] = field(init=False, repr=False)
+    """All that goes on of a caller's head; everything else is ours to say."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "up", _UP | self.passes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +332,7 @@ class Speaker(Protocol):
     """How callers of one format are answered by one version; made when a view is compiled."""
 
     @property
-    def head(self) -> bytes: ...
+    def native(self) -> Native: ...
     @property
     def write(self) -> Write: ...
 

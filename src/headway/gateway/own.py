@@ -11,6 +11,7 @@ import orjson
 from headway.artifacts.artifact import RESERVE
 from headway.auth.policy import Caller
 from headway.auth.role import Permission
+from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import Served
@@ -26,14 +27,6 @@ PROBLEM: Final = FieldLines(b"content-type: application/problem+json\r\n")
 _PATIENCE: Final = Deadlines(connect=1.0, first_byte=2.0, idle=2.0, total=3.0)
 _LOAD_PATIENCE: Final = Deadlines(connect=1.0, first_byte=130.0, idle=10.0, total=150.0)
 _MOST_LISTED: Final = 1_000
-_KINDS: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
-
 Told = Callable[[int, bytes], None]
 """Takes the status and the body of an answer; status 0: there was none."""
 
@@ -84,7 +77,8 @@ class Models:
             else:
                 document = _entry(self._one(caller, environment, name), name, anthropic=anthropic)
         except NotAnswered as refused:
-            self._refuse(call, refused.problem, _anthropic_fault if anthropic else _openai_fault)
+            spoken = ANTHROPIC_MESSAGES if anthropic else OPENAI_CHAT
+            self._refuse(call, refused.problem, spoken.fault)
             return
         call.respond(200, JSON, orjson.dumps(document))
 
@@ -240,25 +234,6 @@ def _page(call: Call, listed: Sequence[Served]) -> dict[str, Any]:
         "first_id": page[0]["id"] if page else None,
         "last_id": page[-1]["id"] if page else None,
     }
-
-
-def _openai_fault(problem: Problem) -> bytes:
-    return orjson.dumps(
-        {
-            "error": {
-                "message": problem.detail,
-                "type": "invalid_request_error",
-                "param": problem.param,
-                "code": problem.code,
-            }
-        }
-    )
-
-
-def _anthropic_fault(problem: Problem) -> bytes:
-    kind = _KINDS.get(problem.status, "api_error")
-    error = {"type": kind, "message": problem.detail}
-    return orjson.dumps({"type": "error", "error": error})
 
 
 def inference_fault(problem: Problem) -> bytes:

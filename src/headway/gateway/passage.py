@@ -21,11 +21,13 @@ from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
+from headway.gateway.dialects import path_of
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
     Fields,
     Format,
+    Native,
     NotAnswered,
     Prepared,
     Problem,
@@ -48,19 +50,6 @@ _EVENTS_TYPE: Final = (
 )
 _STREAM: Final = b"text/event-stream"
 _BINARY: Final = b"application/octet-stream"
-_UP: Final = frozenset(
-    {
-        b"accept",
-        b"anthropic-beta",
-        b"anthropic-version",
-        b"inference-header-content-length",
-        b"openai-organization",
-        b"traceparent",
-        b"tracestate",
-        b"x-request-id",
-    }
-)
-"""What of a caller's head goes to the upstream; everything else is ours to say."""
 _DOWN: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"inference-header-content-length")
 """How the names begin of what comes back."""
 _ID_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -228,8 +217,11 @@ class Passage:
         self._speaker = speaker
         headers = self._fields_up
         body = speaker.write(self._asked, headers)
-        fields = _NO_FIELDS if _UP.isdisjoint(headers) else _upward(self._call.headers)
-        head = b"%b%bcontent-length: %d\r\n\r\n" % (speaker.head, fields, len(body))
+        native = speaker.native
+        fields = _NO_FIELDS
+        if native.defaults or not native.up.isdisjoint(headers):
+            fields = _upward(self._call.headers, native)
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (native.head, fields, len(body))
         self._request = (head, body)
         self._send(prepared)
         if self._flight is not None:
@@ -604,13 +596,16 @@ _WORDS: Final = {
 }
 
 
-def _upward(headers: Headers) -> bytes:
+def _upward(headers: Headers, native: Native) -> bytes:
     """Return what of the caller's head goes on; a list may stand in several fields."""
-    return b"".join(
+    up = native.up
+    lines = [
         b"%b: %b\r\n" % (name, value)
         for name, value in headers
-        if name in _UP and (name != b"x-request-id" or is_id(value))
-    )
+        if name in up and (name != b"x-request-id" or is_id(value))
+    ]
+    lines += [default.line for default in native.defaults if headers.get(default.name) is None]
+    return b"".join(lines)
 
 
 def _patience(value: bytes) -> float:
@@ -628,10 +623,9 @@ def _unreadable(words: str) -> Problem:
 
 def _wrong_path(destination: Destination) -> Problem:
     release = destination.release
-    if "open_inference" in destination.prepared.native:
-        right = f"POST /v2/models/{release.model}/infer"
-    else:
-        right = "POST /v1/chat/completions"
+    right = " or ".join(
+        f"POST {path_of(format_, release.model)}" for format_ in destination.prepared.speakers
+    )
     return Problem(
         400,
         f"{release.model} {release.version} is not called like this, but by {right}",

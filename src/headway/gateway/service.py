@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from headway.gateway.dialects import OPEN_INFERENCE, OPENAI_CHAT
+from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPEN_INFERENCE, OPENAI_CHAT, PATHS
 from headway.gateway.exchange import Format, Problem
 from headway.gateway.own import (
     JSON,
@@ -34,7 +34,7 @@ from headway.wire.server import Call
 
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _ALIVE: Final = b'{"status":"ok"}'
-_PATHS_V1: Final = ("/v1/chat/completions", "/v1/models")
+_PATHS_V1: Final = (*PATHS, "/v1/models")
 _READS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -47,7 +47,7 @@ class Gateway:
         self._models = Models(pipeline)
         self._health = health
         self._exact: Mapping[str, Callable[[Call], None]] = {
-            "/v1/chat/completions": self._chat,
+            **dict.fromkeys(PATHS, self._asked),
             "/v1/models": self._list,
             "/v2": self._server,
             "/v2/": self._server,
@@ -92,16 +92,16 @@ class Gateway:
         if call is None:
             # Nobody else will ever hear of it: no head was understood, or there is no room.
             self.pipeline.accumulator.unrouted(Outcome.POLICY if status == 503 else Outcome.CALLER)
-        if path.startswith("/v1/"):
-            return b"application/json", OPENAI_CHAT.fault(problem)
+        if call is not None and path.startswith("/v1/"):
+            return b"application/json", _fault_v1(call)(problem)
         if path.startswith("/v2/"):
             return b"application/json", inference_fault(problem)
         return b"application/problem+json", _problem_body(problem)
 
     # The ways
 
-    def _chat(self, call: Call) -> None:
-        self._traffic(call, OPENAI_CHAT, None)
+    def _asked(self, call: Call) -> None:
+        self._traffic(call, PATHS[call.path], None)
 
     def _traffic(self, call: Call, format_: Format, model: str | None) -> None:
         if call.method != "POST":
@@ -154,14 +154,14 @@ class Gateway:
         if call.method in methods:
             answer(call)
         elif call.path.startswith("/v1/"):
-            self._refuse_method(call, "GET", OPENAI_CHAT.fault)
+            self._refuse_method(call, "GET", _fault_v1(call))
         elif call.path.startswith("/v2"):
             self._refuse_method(call, "GET", inference_fault)
         else:
             self._refuse_method(call, "GET", _problem_body)
 
     def _unknown(self, call: Call, path: str) -> None:
-        fault = OPENAI_CHAT.fault if path.startswith("/v1/") else inference_fault
+        fault = _fault_v1(call) if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
@@ -188,6 +188,16 @@ class Gateway:
         kind = PROBLEM if fault is _problem_body else JSON
         fields = FieldLines(b"%ballow: %b\r\n" % (kind, allowed.encode("ascii")))
         call.respond(405, fields, fault(problem))
+
+
+def _fault_v1(call: Call) -> Callable[[Problem], bytes]:
+    """Return how the caller of a path below /v1 reads what goes wrong."""
+    format_ = PATHS.get(call.path)
+    if format_ is not None:
+        return format_.fault
+    if call.headers.get(b"anthropic-version") is not None:
+        return ANTHROPIC_MESSAGES.fault
+    return OPENAI_CHAT.fault
 
 
 def _problem_body(problem: Problem) -> bytes:

@@ -6,7 +6,7 @@ Decided when a view is compiled, not per request.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from headway.gateway.chat import More, PartBegan, ToolCall, Untranslatable
+from headway.gateway.chat import More, PartBegan, ToolCall, Untellable, Untranslatable
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
@@ -48,10 +48,10 @@ def speakers(
 class Same:
     """The provider speaks the caller's format: bytes pass, the version's settings are put in."""
 
-    __slots__ = ("complaint", "head", "watch", "whole", "write")
+    __slots__ = ("complaint", "native", "watch", "whole", "write")
 
     def __init__(self, format_: Format, native: Native) -> None:
-        self.head: Final = native.head
+        self.native: Final = native
         self.write: Final = format_.writer(native.settings)
         self.whole: Final = format_.whole
         self.watch: Final = format_.watch
@@ -61,17 +61,16 @@ class Same:
 class Translated:
     """The provider speaks another dialect: a chat is said in it, and its answer said back."""
 
-    __slots__ = ("_dialect", "_native", "_upstream", "head")
+    __slots__ = ("_dialect", "_upstream", "native")
 
     def __init__(self, dialect: Dialect, upstream: Upstream, native: Native) -> None:
-        self.head = native.head
         self._dialect = dialect
         self._upstream = upstream
-        self._native = native
+        self.native = native
 
     def write(self, ask: Ask, headers: Fields) -> bytes:
         """Return the body for the provider. Raises `NotAnswered` for what it cannot be asked."""
-        settings = self._native.settings
+        settings = self.native.settings
         try:
             chat = self._dialect.chat(ask)
             values = values_of(chat.metadata, settings, headers)
@@ -86,7 +85,10 @@ class Translated:
         answer = self._upstream.answer(body)
         if isinstance(answer, str):
             return Whole(answer)
-        said = self._dialect.answer(ask, answer)
+        try:
+            said = self._dialect.answer(ask, answer)
+        except Untellable as error:
+            return Whole(str(error), answer.tokens, answer.served_by)
         return Whole(None, answer.tokens, answer.served_by, said)
 
     def watch(self, ask: Ask) -> Watch:

@@ -6,8 +6,7 @@ comes from unique indexes, revisions and row locks.
 
 What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
-    Contended               another writer holds the database for long: tell the caller
-    └── Undone              lost against another writer; repeat the same unit of work
+    Contended               lost against another writer; the same unit of work may be tried again
     StorageUnavailable      no answer, no space
     ├── OutcomeUnknown      the connection broke during COMMIT: look it up before repeating
     └── StorageFailed       the disk failed: nothing may go on with this process' connections
@@ -15,8 +14,8 @@ What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
 import contextlib
 import importlib
+import sqlite3
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,6 @@ from headway.kernel.errors import (
     Refused,
     StorageUnavailable,
     Unavailable,
-    Undone,
 )
 from headway.persistence.tables import GENERATION, counters, now
 
@@ -42,10 +40,6 @@ POOL: Final = 20
 """Connections of a process: 16 threads of control and its loops. A gateway needs 2."""
 BUSY_TIMEOUT: Final = 5_000
 CHECKPOINT_TIMEOUT: Final = 60_000
-LONGEST_READ: Final = 5.0
-"""Seconds: while a reader stays, SQLite's log only grows."""
-_LOOK_EVERY: Final = 10_000
-"""Steps of SQLite's machine between two looks at the clock."""
 _OPTIONS: Final = {"preserve_rowcount": True}
 """Of an INSERT too: an INSERT that did nothing is how a row that is there already shows."""
 _POSTGRESQL: Final = (
@@ -89,7 +83,7 @@ def sqlite_library() -> Library:
     try:
         module = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
-        module = importlib.import_module("sqlite3")  # two libraries in a process are 1 MB more
+        module = sqlite3
     version = module.sqlite_version_info
     return Library(module, module.sqlite_version, safe_for_several_writers(version))
 
@@ -114,8 +108,6 @@ class Database:
     failed: Callable[[], None] = lambda: None
     """Told that the disk failed, after every connection was thrown away: a process that can be
     spared ends here, and another one starts."""
-    longest_read: float = LONGEST_READ
-    """Seconds after which a transaction that only reads is ended."""
     writer: threading.Lock = field(default_factory=threading.Lock)
     """One writer at a time: SQLite's own wait is a poll without a queue."""
 
@@ -204,7 +196,7 @@ def _open_sqlite(url: sa.URL, *, pool_size: int, busy_timeout: int) -> Database:
         pragmas.append("wal_autocheckpoint=0")
 
     @sa.event.listens_for(engine, "connect")
-    def settle(connection: Any, _record: object) -> None:  # noqa: ANN401 - of either library
+    def settle(connection: sqlite3.Connection, _record: object) -> None:
         # Without `isolation_level` the driver leaves it to us when a transaction begins.
         connection.isolation_level = None
         for pragma in pragmas:
@@ -279,7 +271,6 @@ class Transaction:
         self._connection: sa.Connection | None = None
         self._holds = False
         self._failed = False
-        self._reads_until = float("inf")
         self._changed_view = False
         self._generation: int | None = None
         self._at_commit: list[Callable[[], None]] = []
@@ -368,8 +359,6 @@ class Transaction:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
-                if self._read_only and not connection.invalidated:
-                    self._watch(connection, None)
                 connection.close()
             except exc.DBAPIError:
                 # A connection that cannot even roll back is of no use to anybody.
@@ -405,10 +394,6 @@ class Transaction:
             raise Conflict(_UNDONE)
         connection = self._connection
         if connection is not None and connection.in_transaction():
-            if time.monotonic() > self._reads_until:
-                self.close()
-                self._failed = True
-                raise StorageUnavailable(_TOO_LONG)
             return connection
         if self._database.is_sqlite and not self._read_only and not self._holds:
             wait = self._database.busy_timeout / 1000
@@ -418,9 +403,6 @@ class Transaction:
         try:
             if connection is None:
                 connection = self._connection = self._connect()
-            if self._read_only:
-                self._reads_until = time.monotonic() + self._database.longest_read
-                self._watch(connection, lambda: time.monotonic() > self._reads_until)
             connection.begin()
         except exc.TimeoutError as error:
             self._release()
@@ -439,15 +421,6 @@ class Transaction:
         return connection.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-
-    def _watch(self, connection: sa.Connection, over: Callable[[], bool] | None) -> None:
-        """Have SQLite ask now and then whether a statement goes on for too long.
-
-        PostgreSQL has its `statement_timeout`.
-        """
-        if self._database.is_sqlite:
-            driver: Any = connection.connection.driver_connection
-            driver.set_progress_handler(over, _LOOK_EVERY)
 
     def _fail(self, error: exc.DBAPIError, *, at_commit: bool = False) -> NoReturn:
         """Undo everything, throw away a connection that cannot be trusted, say what it means."""
@@ -473,12 +446,10 @@ class Transaction:
 _UNDONE: Final = "an earlier statement of this transaction failed, so all of it was undone"
 _BUSY: Final = "somebody else is writing to the database; look again"
 
-_TOO_LONG: Final = "reading takes too long: ask for less at a time"
 _FAILED: Final = "the database's file cannot be read or written"
 
 _SQLITE_BUSY: Final = {5, 6}  # BUSY, LOCKED
 _SQLITE_FAILED: Final = {10, 11, 26}  # IOERR, CORRUPT, NOTADB
-_SQLITE_INTERRUPTED: Final = 9
 _SQLITE_FULL: Final = 13
 _SQLITE_ERROR: Final = 1  # as in: no such table
 _TRY_AGAIN: Final = {"40001", "40P01", "55P03"}
@@ -497,7 +468,7 @@ def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> Exception:
     if isinstance(error, exc.ProgrammingError) and state:
         return error
     if state in _TRY_AGAIN:
-        return Undone("somebody else changed the same rows at the same time; look again")
+        return Contended("somebody else changed the same rows at the same time; look again")
     if state == _ABORTED:
         return Conflict("an earlier statement of this transaction failed; look again")
     if isinstance(error, exc.IntegrityError):
@@ -520,8 +491,6 @@ def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
         return StorageFailed(_FAILED)
     if code == _SQLITE_FULL:
         return StorageUnavailable("the disk of the database is full")
-    if code == _SQLITE_INTERRUPTED:
-        return StorageUnavailable(_TOO_LONG)
     if code == _SQLITE_ERROR:
         return error
     return StorageUnavailable(f"the database does not answer (SQLite's code {code})")

@@ -1,13 +1,18 @@
 """Versions at a server that speaks the Open Inference Protocol v2: KServe, Triton, MLServer."""
 
+from typing import Final
 from urllib.parse import quote
 
 from headway.adapters.hosted import base_of, deadlines
-from headway.gateway.exchange import Native, Prepared, Release
+from headway.gateway.exchange import Default, Native, Prepared, Release
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
 from headway.registry.target import InferenceTarget
-from headway.wire.framing import request_head, write_fields
+from headway.wire.framing import FieldLines, request_head, write_fields
+
+_PASSES: Final = frozenset({b"content-type", b"inference-header-content-length"})
+_DEFAULTS: Final = (Default(b"content-type", FieldLines(b"content-type: application/json\r\n")),)
+"""KServe refuses what says nothing, and clients of Triton say nothing."""
 
 
 class InferenceV2:
@@ -35,7 +40,7 @@ class InferenceV2:
         )
         return Prepared(
             origin=base.origin,
-            native={"open_inference": Native(head)},
+            native={"open_inference": Native(head, passes=_PASSES, defaults=_DEFAULTS)},
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
         )

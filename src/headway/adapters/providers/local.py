@@ -1,5 +1,7 @@
 """Versions that our own runner answers, by the Open Inference Protocol on a unix socket."""
 
+from typing import Final
+
 from headway.adapters.hosted import deadlines
 from headway.gateway.exchange import Native, Prepared, Release
 from headway.gateway.ports import Around
@@ -7,6 +9,8 @@ from headway.kernel.errors import Unsupported
 from headway.registry.target import LocalTarget
 from headway.wire.framing import request_head, write_fields
 from headway.wire.upstream import Origin
+
+_PASSES: Final = frozenset({b"inference-header-content-length"})
 
 
 class Local:
@@ -33,7 +37,7 @@ class Local:
         path = b"/v2/models/%b/infer" % artifact.encode("ascii")
         return Prepared(
             origin=Origin("unix", around.runner),
-            native={"open_inference": Native(request_head(b"POST", path, lines))},
+            native={"open_inference": Native(request_head(b"POST", path, lines), passes=_PASSES)},
             deadlines=deadlines(target.timeouts),
             local=True,
         )

@@ -20,6 +20,7 @@ from headway.gateway.body import (
     read_object,
     text_of,
 )
+from headway.gateway.chat import Answer, Chat
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
@@ -31,6 +32,9 @@ from headway.gateway.exchange import (
     Write,
     split_pin,
 )
+from headway.gateway.formats.openai_chat.asked import chat_of
+from headway.gateway.formats.openai_chat.told import ChatTelling, answer_body
+from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
 from headway.kernel.canonical import Json
 from headway.registry.target import tool_name
@@ -38,8 +42,6 @@ from headway.routing.assignment import NO_HINTS, UnitHints
 
 NAME: Final = "openai_chat"
 _USAGE: Final = b'"stream_options":{"include_usage":true}'
-_MODEL_KEY: Final = b'"model"'
-_MODEL_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*")')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _LONGEST_EVENT: Final = 8 << 20
 _MOST_TOKENS: Final = 1 << 40
@@ -110,7 +112,7 @@ class OpenAIChat:
         if type(document) is not dict:
             return Whole("the provider's answer is not a JSON object")
         if error := document.get("error"):
-            return Whole(f"the provider answered with an error: {_message(error)}")
+            return Whole(f"the provider answered with an error: {error_words(error)}")
         if not isinstance(document.get("choices"), list):
             return Whole("the provider's answer has no `choices`")
         return Whole(None, tokens_of(document.get("usage")), served_by(document))
@@ -135,6 +137,15 @@ class OpenAIChat:
 
     def complaint(self, body: bytes) -> Complaint:
         return complaint(body)
+
+    def chat(self, ask: Ask) -> Chat:
+        return chat_of(ask.document or read_object(ask.body))
+
+    def answer(self, ask: Ask, answer: Answer) -> bytes:  # noqa: ARG002 - a port
+        return answer_body(answer)
+
+    def telling(self, ask: Ask) -> ChatTelling:
+        return ChatTelling(wants_usage=ask.wants_usage)
 
 
 def complaint(body: bytes) -> Complaint:
@@ -307,7 +318,7 @@ class ChatStream:
             self.error = "the provider's stream holds an event that is not an object"
             return False
         if error := document.get("error"):
-            self.error = f"the provider's stream ended with an error: {_message(error)}"
+            self.error = f"the provider's stream ended with an error: {error_words(error)}"
             return False
         return self._chunk(document)
 
@@ -333,32 +344,15 @@ class ChatStream:
 
 
 def splice(ask: Ask, model: str) -> bytes | None:
-    r"""Return the caller's bytes with another model's name, None if they must be written anew.
+    """Return the caller's bytes with another model's name, None if they must be written anew.
 
-    The bytes `"model"` stand once in the body, and no key is written with an escape that could
-    spell it; since the parsed object has that key at its top, this is the one. (Within a text they
-    would read `\"model\"`.)
+    A stream whose caller does not ask for usage asks for it too.
     """
-    body, document = ask.body, ask.document
-    start = body.find(_MODEL_KEY)
-    # From both ends: much faster than counting in a long body.
-    if document is None or start < 0 or body.rfind(_MODEL_KEY) != start:
+    if not ask.stream or ask.wants_usage:
+        return splice_model(ask, model)
+    if ask.document is None or "stream_options" in ask.document:
         return None
-    if b"\\" in body and body.rfind(b"\\u006") >= 0:
-        return None
-    asks_usage = ask.stream and not ask.wants_usage
-    if asks_usage and "stream_options" in document:
-        return None
-    value = _MODEL_VALUE.match(body, start + len(_MODEL_KEY))
-    if value is None:
-        return None
-    name = orjson.dumps(model)
-    first, last = value.span(1)
-    if asks_usage:
-        name = b"%b,%b" % (name, _USAGE)
-    # Views, so that a long body is copied once.
-    view = memoryview(body)
-    return b"".join((view[:first], name, view[last:]))
+    return splice_model(ask, model, _USAGE)
 
 
 def _with_system(messages: Json, text: str) -> list[Any]:
@@ -423,6 +417,7 @@ def served_by(document: Mapping[str, Json]) -> str:
     return f"{name} {fingerprint}"[:200] if isinstance(fingerprint, str) and fingerprint else name
 
 
-def _message(error: Json) -> str:
+def error_words(error: Json) -> str:
+    """Return what an error object says, in at most 500 characters."""
     message = error.get("message") if isinstance(error, Mapping) else error
     return str(message)[:500] if message else "without a message"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from headway.adapters.hosted import base_of, deadlines, settings_of
+from headway.adapters.providers.openai.chat import OpenAIUpstream
 from headway.gateway.exchange import Native, Prepared, Release
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
@@ -11,6 +12,9 @@ from headway.wire.framing import request_head, write_fields
 
 _PATHS: Final = {"openai_chat": b"/chat/completions"}
 """By format of the caller, what follows the base URL."""
+
+
+_PASSES: Final = frozenset({b"openai-organization", b"openai-project"})
 
 
 class OpenAI:
@@ -33,9 +37,19 @@ class OpenAI:
         return Prepared(
             origin=base.origin,
             native={
-                format_: Native(request_head(b"POST", base.path + path, lines), settings)
+                format_: Native(
+                    request_head(b"POST", base.path + path, lines), settings, passes=_PASSES
+                )
                 for format_, path in _PATHS.items()
             },
+            upstream=OpenAIUpstream(
+                limit_field="max_completion_tokens" if _is_openai(base.host) else "max_tokens"
+            ),
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
         )
+
+
+def _is_openai(host: str) -> bool:
+    """Say whether OpenAI or Azure answers there: their newer models know one name for a limit."""
+    return host.endswith((".openai.com", ".openai.azure.com", ".services.ai.azure.com"))

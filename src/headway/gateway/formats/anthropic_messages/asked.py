@@ -1,0 +1,249 @@
+"""What a request in Anthropic's words asks, said so that another dialect can ask it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from headway.gateway.body import malformed
+from headway.gateway.chat import (
+    Chat,
+    Media,
+    Message,
+    Part,
+    Schema,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Untranslatable,
+)
+from headway.kernel.canonical import Json
+
+_TRANSLATED: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "system",
+        "max_tokens",
+        "metadata",
+        "output_config",
+        "stop_sequences",
+        "stream",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_p",
+    }
+)
+_IDLE: Final = frozenset({"cache_control", "inference_geo", "service_tier"})
+"""Hints to Anthropic's own machinery: an answer without them is as good."""
+_OWN: Final = ("container", "context_management", "mcp_servers", "output_format")
+_UNHEARD: Final = frozenset({"cache_control", "citations"})
+"""Of a part: hints, and marks that the provider itself put into its answer."""
+_CHOICES: Final = frozenset({"auto", "any", "none", "tool"})
+
+
+def chat_of(document: Mapping[str, Any]) -> Chat:
+    """Return what a parsed request asks.
+
+    Raises `Untranslatable` for what only this API can do, `NotAnswered` (400) for what is wrong.
+    """
+    for name in _OWN:
+        if document.get(name) is not None:
+            raise Untranslatable(name, "is not known to this version's provider")
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    user = metadata.get("user_id")
+    config = document.get("output_config")
+    config = config if isinstance(config, Mapping) else {}
+    choice = document.get("tool_choice")
+    return Chat(
+        messages=tuple(_messages(document["messages"])),
+        system=tuple(_system(document.get("system"))),
+        tools=tuple(_tools(document.get("tools"))),
+        tool_choice=_choice(choice),
+        parallel_tools=_parallel(choice),
+        most_tokens=_most_tokens(document.get("max_tokens")),
+        temperature=_number(document, "temperature"),
+        top_p=_number(document, "top_p"),
+        stop=_stop(document.get("stop_sequences")),
+        schema=_schema(config.get("format")),
+        effort=_effort(config.get("effort"), document.get("thinking")),
+        user=user if isinstance(user, str) else None,
+        metadata=metadata,
+        stream=document.get("stream") is True,
+        extra={
+            name: value
+            for name, value in document.items()
+            if name not in _TRANSLATED and name not in _IDLE and name not in _OWN
+        },
+    )
+
+
+# Fields
+
+
+def _wrong(param: str, what: str) -> Exception:
+    return malformed(f"`{param}` must be {what}", param=param, code="invalid_value")
+
+
+def _number(document: Mapping[str, Any], name: str) -> float | None:
+    value = document.get(name)
+    if value is not None and type(value) not in {int, float}:
+        raise _wrong(name, "a number")
+    return value
+
+
+def _most_tokens(value: Json) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or value < 1:
+        raise _wrong("max_tokens", "a whole number from 1")
+    return value
+
+
+def _stop(value: Json) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _wrong("stop_sequences", "a list of texts")
+    return tuple(map(str, value))
+
+
+def _schema(value: Json) -> Schema | None:
+    if value is None:
+        return None
+    schema = value.get("schema") if isinstance(value, Mapping) else None
+    if not isinstance(schema, Mapping):
+        raise Untranslatable("output_config.format", "is no `json_schema`")
+    return Schema(schema, strict=True)
+
+
+def _effort(effort: Json, thinking: Json) -> str | None:
+    """Return how long to think; a budget in tokens becomes a word."""
+    if isinstance(effort, str):
+        return "xhigh" if effort == "max" else effort
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    if not isinstance(budget, int):
+        return None
+    return "low" if budget < 4_096 else "medium" if budget < 16_384 else "high"
+
+
+def _tools(value: Json) -> Iterator[Tool]:
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise _wrong("tools", "a list")
+    for i, tool in enumerate(value):
+        if not isinstance(tool, Mapping):
+            raise _wrong(f"tools.{i}", "an object")
+        schema = tool.get("input_schema")
+        if tool.get("type", "custom") != "custom" or not isinstance(schema, Mapping):
+            raise Untranslatable(
+                f"tools.{i}", "is no tool of the caller's: this version's provider has none"
+            )
+        strict = tool.get("strict")
+        yield Tool(
+            str(tool.get("name") or ""),
+            str(tool.get("description") or ""),
+            schema,
+            strict if isinstance(strict, bool) else None,
+        )
+
+
+def _choice(value: Json) -> ToolChoice | None:
+    if value is None:
+        return None
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or kind not in _CHOICES:
+        raise _wrong("tool_choice", "an object whose `type` is auto, any, tool or none")
+    return ToolChoice(kind, str(value.get("name") or ""))  # type: ignore[arg-type] # see above
+
+
+def _parallel(choice: Json) -> bool | None:
+    found = choice.get("disable_parallel_tool_use") if isinstance(choice, Mapping) else None
+    return not found if isinstance(found, bool) else None
+
+
+# Messages
+
+
+def _system(value: Json) -> Iterator[Text]:
+    for part in _parts(value, "system"):
+        if not isinstance(part, Text):
+            raise Untranslatable("system", "holds more than text")
+        yield part
+
+
+def _messages(value: list[Any]) -> Iterator[Message]:
+    for i, message in enumerate(value):
+        at = f"messages.{i}"
+        if not isinstance(message, Mapping):
+            raise _wrong(at, "an object")
+        role = message.get("role")
+        if role not in {"user", "assistant"}:
+            raise _wrong(f"{at}.role", "user or assistant")
+        yield Message(role, tuple(_parts(message.get("content"), f"{at}.content")))
+
+
+def _parts(content: Json, at: str) -> Iterator[Part]:
+    if content is None or content == "":
+        return
+    if isinstance(content, str):
+        yield Text(content)
+        return
+    if not isinstance(content, list):
+        raise _wrong(at, "a text or a list of blocks")
+    for i, block in enumerate(content):
+        where = f"{at}.{i}"
+        if not isinstance(block, Mapping):
+            raise _wrong(where, "an object")
+        yield _part(block, where)
+
+
+def _part(block: Mapping[str, Any], at: str) -> Part:
+    match block:
+        case {"type": "text", "text": str(text)}:
+            known = {"type", "text"} | _UNHEARD
+            return Text(text, {k: v for k, v in block.items() if k not in known})
+        case {"type": "image", "source": dict(source)}:
+            return _media("image", source, at)
+        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+            return Text(text)
+        case {"type": "document", "source": dict(source)}:
+            return _media("document", source, at, str(block.get("title") or ""))
+        case {"type": "thinking", "thinking": str(text)}:
+            return Thinking(text, str(block.get("signature") or ""))
+        case {"type": "redacted_thinking", "data": str(data)}:
+            return Thinking(sealed=data)
+        case {"type": "tool_use", "id": str(id_), "name": str(name)}:
+            return ToolCall(id_, name, orjson.dumps(block.get("input") or {}).decode())
+        case {"type": "tool_result", "tool_use_id": str(id_)}:
+            parts = tuple(
+                part
+                for part in _parts(block.get("content"), f"{at}.content")
+                if isinstance(part, Text | Media)
+            )
+            return ToolResult(id_, parts, block.get("is_error") is True)
+        case _:
+            raise Untranslatable(
+                at,
+                f"is a block of the type {str(block.get('type'))[:64]!r}, which is not known to "
+                "this version's provider",
+            )
+
+
+def _media(kind: Any, source: Mapping[str, Any], at: str, name: str = "") -> Media:  # noqa: ANN401
+    match source:
+        case {"type": "base64", "media_type": str(media_type), "data": str(data)}:
+            return Media(kind, data=data, media_type=media_type, name=name)
+        case {"type": "url", "url": str(url)}:
+            return Media(kind, url=url, name=name)
+        case _:
+            raise Untranslatable(
+                f"{at}.source", "is of a type that is not known to this version's provider"
+            )

@@ -1,0 +1,45 @@
+"""What Anthropic's answers say of their tokens and errors."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from headway.kernel.canonical import Json
+
+_MOST_TOKENS: Final = 1 << 40
+
+
+def tokens_of(usage: Json) -> dict[str, int]:
+    """Return tokens by class; what was read from and written to a cache is part of `input`."""
+    if not isinstance(usage, Mapping):
+        return {}
+    cached = _count(usage, "cache_read_input_tokens")
+    written = _count(usage, "cache_creation_input_tokens")
+    found = {
+        "input": _count(usage, "input_tokens") + cached + written,
+        "output": _count(usage, "output_tokens"),
+        "cached": cached,
+        "cache_write": written,
+    }
+    return {name: n for name, n in found.items() if n}
+
+
+def usage_of(tokens: Mapping[str, int]) -> dict[str, Any]:
+    """Write tokens by class as a `usage` object."""
+    cached, written = tokens.get("cached", 0), tokens.get("cache_write", 0)
+    return {
+        "input_tokens": max(0, tokens.get("input", 0) - cached - written),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "output_tokens": tokens.get("output", 0),
+    }
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if type(value) is int and 0 < value < _MOST_TOKENS else 0
+
+
+def error_words(error: Json) -> str:
+    """Return what an error object says, in at most 500 characters."""
+    message = error.get("message") if isinstance(error, Mapping) else None
+    return message[:500] if isinstance(message, str) and message else "without a message"

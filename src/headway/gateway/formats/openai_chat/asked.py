@@ -1,0 +1,364 @@
+"""What an OpenAI chat request asks, said so that another dialect can ask it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from headway.gateway.body import malformed
+from headway.gateway.chat import (
+    Chat,
+    Media,
+    Message,
+    Part,
+    Refusal,
+    Schema,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    Untranslatable,
+)
+from headway.kernel.canonical import Json
+
+_TRANSLATED: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "stop",
+        "response_format",
+        "reasoning_effort",
+        "user",
+        "safety_identifier",
+        "metadata",
+        "stream",
+        "stream_options",
+    }
+)
+_IDLE: Final = frozenset(
+    {
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "seed",
+        "service_tier",
+        "store",
+    }
+)
+"""Hints to OpenAI's own machinery: an answer without them is as good."""
+_HARMLESS: Final[Mapping[str, tuple[Json, ...]]] = {
+    "n": (None, 1),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "modalities": (None, ["text"]),
+    "audio": (None,),
+    "functions": (None,),
+    "function_call": (None,),
+    "verbosity": (None, "medium"),
+    "web_search_options": (None,),
+}
+"""Fields that only OpenAI's API has, with the values that change nothing."""
+_CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
+
+
+def chat_of(document: Mapping[str, Any]) -> Chat:
+    """Return what a parsed request asks.
+
+    Raises `Untranslatable` for what only this API can do, `NotAnswered` (400) for what is wrong.
+    """
+    for name, harmless in _HARMLESS.items():
+        if document.get(name) not in harmless:
+            raise Untranslatable(name, "is not known to this version's provider")
+    system, messages = _messages(document["messages"])
+    return Chat(
+        messages=messages,
+        system=system,
+        tools=tuple(_tools(document.get("tools"))),
+        tool_choice=_choice(document.get("tool_choice")),
+        parallel_tools=_flag(document, "parallel_tool_calls"),
+        most_tokens=_most_tokens(document),
+        temperature=_number(document, "temperature"),
+        top_p=_number(document, "top_p"),
+        stop=_stop(document.get("stop")),
+        schema=_schema(document.get("response_format")),
+        effort=_text(document, "reasoning_effort"),
+        user=_text(document, "safety_identifier") or _text(document, "user"),
+        metadata=_metadata(document.get("metadata")),
+        stream=document.get("stream") is True,
+        extra={
+            name: value
+            for name, value in document.items()
+            if name not in _TRANSLATED and name not in _IDLE and name not in _HARMLESS
+        },
+    )
+
+
+# Fields
+
+
+def _wrong(param: str, what: str) -> Exception:
+    return malformed(f"`{param}` must be {what}", param=param, code="invalid_value")
+
+
+def _text(document: Mapping[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _wrong(name, "a text")
+    return value or None
+
+
+def _number(document: Mapping[str, Any], name: str) -> float | None:
+    value = document.get(name)
+    if value is not None and type(value) not in {int, float}:
+        raise _wrong(name, "a number")
+    return value
+
+
+def _flag(document: Mapping[str, Any], name: str) -> bool | None:
+    value = document.get(name)
+    if value is not None and type(value) is not bool:
+        raise _wrong(name, "true or false")
+    return value
+
+
+def _most_tokens(document: Mapping[str, Any]) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = document.get(name)
+        if value is not None:
+            if type(value) is not int or value < 1:
+                raise _wrong(name, "a whole number from 1")
+            return int(value)
+    return None
+
+
+def _metadata(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _stop(value: Json) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(map(str, value))
+    raise _wrong("stop", "a text or a list of texts")
+
+
+def _schema(value: Json) -> Schema | None:
+    if value is None:
+        return None
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or not isinstance(kind, str):
+        raise _wrong("response_format", "an object with a `type`")
+    if kind == "text":
+        return None
+    inner = value.get("json_schema")
+    if kind != "json_schema" or not isinstance(inner, Mapping):
+        raise Untranslatable(
+            "response_format",
+            f"of the type {kind[:64]!r} is not known to this version's provider: "
+            "a `json_schema` is",
+        )
+    schema, strict = inner.get("schema"), inner.get("strict")
+    return Schema(
+        schema if isinstance(schema, Mapping) else {},
+        str(inner.get("name") or "answer"),
+        str(inner.get("description") or ""),
+        strict if isinstance(strict, bool) else None,
+    )
+
+
+def _tools(value: Json) -> Iterator[Tool]:
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise _wrong("tools", "a list")
+    for i, tool in enumerate(value):
+        if not isinstance(tool, Mapping):
+            raise _wrong(f"tools[{i}]", "an object")
+        function = tool.get("function")
+        if tool.get("type") != "function" or not isinstance(function, Mapping):
+            raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
+        yield tool_of(function, {k: v for k, v in tool.items() if k not in {"type", "function"}})
+
+
+def tool_of(function: Mapping[str, Json], extra: Mapping[str, Json]) -> Tool:
+    """Return a function as OpenAI's chat and our targets write it."""
+    schema, strict = function.get("parameters"), function.get("strict")
+    return Tool(
+        str(function.get("name") or ""),
+        str(function.get("description") or ""),
+        schema if isinstance(schema, Mapping) else None,
+        strict if isinstance(strict, bool) else None,
+        extra,
+    )
+
+
+def _choice(value: Json) -> ToolChoice | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value not in _CHOICES:
+            raise _wrong("tool_choice", "auto, none, required or a function")
+        return ToolChoice(_CHOICES[value])  # type: ignore[arg-type] # its words are the values
+    function = value.get("function") if isinstance(value, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise Untranslatable("tool_choice", "of this kind is not known to this version's provider")
+    return ToolChoice("tool", name)
+
+
+# Messages
+
+
+def _messages(value: list[Any]) -> tuple[tuple[Text, ...], tuple[Message, ...]]:
+    """Return the system texts, wherever they stand, and the turns in between."""
+    system: list[Text] = []
+    turns: list[Message] = []
+    results: list[Part] = []
+
+    def flush() -> None:
+        if results:
+            turns.append(Message("user", tuple(results)))
+            results.clear()
+
+    for i, message in enumerate(value):
+        at = f"messages[{i}]"
+        if not isinstance(message, Mapping):
+            raise _wrong(at, "an object")
+        role = message.get("role")
+        if role == "tool":
+            # Results of one turn stand together: other dialects take them in one message.
+            results.append(_result(message, at))
+            continue
+        flush()
+        if role in {"system", "developer"}:
+            system.extend(_texts(message.get("content"), at))
+        elif role == "user":
+            turns.append(Message("user", tuple(_parts(message.get("content"), at))))
+        elif role == "assistant":
+            turns.append(Message("assistant", tuple(_said(message, at))))
+        else:
+            raise Untranslatable(f"{at}.role", f"is {str(role)[:64]!r}, which is not translated")
+    flush()
+    return tuple(system), tuple(turns)
+
+
+def _texts(content: Json, at: str) -> Iterator[Text]:
+    for part in _parts(content, at):
+        if not isinstance(part, Text):
+            raise Untranslatable(f"{at}.content", "holds more than text")
+        yield part
+
+
+def _parts(content: Json, at: str) -> Iterator[Part]:
+    if content is None or content == "":
+        return
+    if isinstance(content, str):
+        yield Text(content)
+        return
+    if not isinstance(content, list):
+        raise _wrong(f"{at}.content", "a text or a list of parts")
+    for i, part in enumerate(content):
+        where = f"{at}.content[{i}]"
+        if not isinstance(part, Mapping):
+            raise _wrong(where, "an object")
+        yield _part(part, where)
+
+
+def _part(part: Mapping[str, Json], at: str) -> Part:
+    kind = part.get("type")
+    extra = {k: v for k, v in part.items() if k not in {"type", kind}}
+    inner = part.get(kind) if isinstance(kind, str) else None
+    match kind, inner:
+        case "text", str(text):
+            return Text(text, extra)
+        case "refusal", str(text):
+            return Refusal(text)
+        case "image_url", {"url": str(url)}:
+            media_type, data = split_data_url(url)
+            if data:
+                return Media("image", data=data, media_type=media_type, extra=extra)
+            return Media("image", url=url, extra=extra)
+        case "file", {"file_data": str(url)}:
+            media_type, data = split_data_url(url)
+            name = inner.get("filename") if isinstance(inner, Mapping) else None
+            if not data:
+                raise _wrong(f"{at}.file.file_data", "a data URL with base64")
+            return Media(
+                "document", data=data, media_type=media_type, name=str(name or ""), extra=extra
+            )
+        case _:
+            raise Untranslatable(
+                at, f"is of the type {str(kind)[:64]!r}, which is not known to this provider"
+            )
+
+
+def split_data_url(url: str) -> tuple[str, str]:
+    """Split `data:image/png;base64,…` into its media type and data; nothing for other URLs."""
+    if not url.startswith("data:"):
+        return "", ""
+    head, comma, data = url[5:].partition(",")
+    media_type, _, coding = head.rpartition(";")
+    if not comma or coding != "base64":
+        return "", ""
+    return media_type, data
+
+
+def _said(message: Mapping[str, Any], at: str) -> Iterator[Part]:
+    yield from thinking_of(message)
+    yield from _parts(message.get("content"), at)
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        yield Refusal(refusal)
+    calls = message.get("tool_calls")
+    if calls is None:
+        return
+    if not isinstance(calls, list):
+        raise _wrong(f"{at}.tool_calls", "a list")
+    for i, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise Untranslatable(f"{at}.tool_calls[{i}]", "is no call of a function")
+        arguments = function.get("arguments")
+        yield ToolCall(
+            str(call.get("id") or ""),
+            function["name"],
+            arguments if isinstance(arguments, str) else "",
+        )
+
+
+def thinking_of(message: Mapping[str, Any]) -> Iterator[Thinking]:
+    """Return the reasoning in a message, as far as it can be shown to a provider again.
+
+    OpenAI's API has no field for it. `thinking_blocks`, which several gateways write, holds the
+    blocks whole; we write it so that who sends a turn back brings the signatures with it.
+    """
+    blocks = message.get("thinking_blocks")
+    for block in blocks if isinstance(blocks, list) else ():
+        if not isinstance(block, Mapping):
+            continue
+        if block.get("type") == "redacted_thinking":
+            yield Thinking(sealed=str(block.get("data") or ""))
+        elif block.get("type") == "thinking":
+            yield Thinking(str(block.get("thinking") or ""), str(block.get("signature") or ""))
+
+
+def _result(message: Mapping[str, Any], at: str) -> ToolResult:
+    call = message.get("tool_call_id")
+    if not isinstance(call, str):
+        raise _wrong(f"{at}.tool_call_id", "a text")
+    parts = tuple(
+        part for part in _parts(message.get("content"), at) if isinstance(part, Text | Media)
+    )
+    return ToolResult(call, parts)

@@ -1,0 +1,175 @@
+"""Answers that another dialect gave, as OpenAI's chat completions tell them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from headway.gateway.chat import (
+    Answer,
+    Began,
+    Ended,
+    Event,
+    More,
+    Part,
+    PartBegan,
+    PartEnded,
+    Refusal,
+    Signed,
+    Stop,
+    Text,
+    Thinking,
+    ToolCall,
+)
+
+_FINISH: Final = {
+    Stop.END: "stop",
+    Stop.SEQUENCE: "stop",
+    Stop.PAUSED: "stop",
+    Stop.LENGTH: "length",
+    Stop.TOOLS: "tool_calls",
+    Stop.REFUSED: "content_filter",
+}
+
+
+def usage_of(tokens: Mapping[str, int]) -> dict[str, Any]:
+    """Write tokens by class as a `usage` object."""
+    asked, answered = tokens.get("input", 0), tokens.get("output", 0)
+    usage: dict[str, Any] = {
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "total_tokens": asked + answered,
+        "prompt_tokens_details": {"cached_tokens": tokens.get("cached", 0)},
+    }
+    if written := tokens.get("cache_write"):
+        usage["prompt_tokens_details"]["cache_write_tokens"] = written
+    if reasoning := tokens.get("reasoning"):
+        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return usage
+
+
+def answer_body(answer: Answer) -> bytes:
+    """Write a complete answer."""
+    return orjson.dumps(
+        {
+            **answer.extra,
+            "id": answer.id,
+            "object": "chat.completion",
+            "created": answer.created or int(time.time()),
+            "model": answer.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": _message(answer.parts),
+                    "logprobs": None,
+                    "finish_reason": _FINISH[answer.stop],
+                }
+            ],
+            "usage": usage_of(answer.tokens),
+        }
+    )
+
+
+def _message(parts: Sequence[Part]) -> dict[str, Any]:
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
+    calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+    thoughts = [part for part in parts if isinstance(part, Thinking)]
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text or (None if calls or refusal else ""),
+        "refusal": refusal or None,
+    }
+    if calls:
+        message["tool_calls"] = calls
+    if thoughts:
+        message["reasoning_content"] = "".join(thought.text for thought in thoughts)
+        message["thinking_blocks"] = [_block(thought) for thought in thoughts]
+    return message
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _block(thought: Thinking) -> dict[str, Any]:
+    if thought.sealed:
+        return {"type": "redacted_thinking", "data": thought.sealed}
+    return {"type": "thinking", "thinking": thought.text, "signature": thought.signature}
+
+
+class ChatTelling:
+    """Writes a stream of chunks, event by event."""
+
+    __slots__ = ("_calls", "_head", "_kinds", "_wants_usage")
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self._wants_usage = wants_usage
+        self._head: dict[str, Any] = {}
+        self._kinds: dict[int, type[Part]] = {}
+        self._calls: dict[int, int] = {}
+        """By a part's number, the index of the call that it is."""
+
+    def tell(self, event: Event) -> bytes:
+        match event:
+            case Began():
+                self._head = {
+                    "id": event.id,
+                    "object": "chat.completion.chunk",
+                    "created": event.created or int(time.time()),
+                    "model": event.model,
+                }
+                return self._chunk({"role": "assistant", "content": ""})
+            case PartBegan():
+                return self._part(event.number, event.part)
+            case More():
+                return self._more(event.number, event.text)
+            case Signed():
+                block = {"type": "thinking", "thinking": "", "signature": event.signature}
+                return self._chunk({"thinking_blocks": [block]})
+            case PartEnded():
+                return b""
+            case Ended():
+                return self._ended(event)
+
+    def _part(self, number: int, part: Part) -> bytes:
+        self._kinds[number] = type(part)
+        match part:
+            case ToolCall():
+                index = self._calls[number] = len(self._calls)
+                return self._chunk({"tool_calls": [{"index": index, **_call(part)}]})
+            case Thinking(sealed=sealed) if sealed:
+                return self._chunk({"thinking_blocks": [_block(part)]})
+            case Text(text=text) | Thinking(text=text) | Refusal(text=text) if text:
+                return self._more(number, text)
+            case _:
+                return b""
+
+    def _more(self, number: int, text: str) -> bytes:
+        kind = self._kinds.get(number)
+        if kind is ToolCall:
+            call = {"index": self._calls[number], "function": {"arguments": text}}
+            return self._chunk({"tool_calls": [call]})
+        if kind is Thinking:
+            return self._chunk({"reasoning_content": text})
+        if kind is Refusal:
+            return self._chunk({"refusal": text})
+        return self._chunk({"content": text})
+
+    def _ended(self, event: Ended) -> bytes:
+        said = self._chunk({}, _FINISH[event.stop])
+        if self._wants_usage:
+            last = {**self._head, "choices": [], "usage": usage_of(event.tokens)}
+            said += b"data: %b\n\n" % orjson.dumps(last)
+        return said + b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+        chunk: dict[str, Any] = {
+            **self._head,
+            "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+        }
+        if self._wants_usage:
+            chunk["usage"] = None
+        return b"data: %b\n\n" % orjson.dumps(chunk)

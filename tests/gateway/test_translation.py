@@ -1,0 +1,307 @@
+"""Callers of one dialect are answered by a provider of another, as if it spoke theirs."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+from tests.gateway.conftest import Traffic
+
+from headway.testing.provider import Received, Reply
+
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-upstream",
+    "content": [
+        {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
+        {"type": "text", "text": "Let me look."},
+        {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"id": 7}},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": 3},
+}
+CLAUDE_EVENTS: list[tuple[str, dict[str, Any]]] = [
+    ("message_start", {"message": {**MESSAGE, "content": [], "stop_reason": None}}),
+    ("ping", {}),
+    (
+        "content_block_start",
+        {"index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
+    ),
+    ("content_block_delta", {"index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm."}}),
+    (
+        "content_block_delta",
+        {"index": 0, "delta": {"type": "signature_delta", "signature": "sig"}},
+    ),
+    ("content_block_stop", {"index": 0}),
+    ("content_block_start", {"index": 1, "content_block": {"type": "text", "text": ""}}),
+    ("content_block_delta", {"index": 1, "delta": {"type": "text_delta", "text": "Let me"}}),
+    ("content_block_delta", {"index": 1, "delta": {"type": "text_delta", "text": " look."}}),
+    ("content_block_stop", {"index": 1}),
+    (
+        "content_block_start",
+        {
+            "index": 2,
+            "content_block": {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {}},
+        },
+    ),
+    (
+        "content_block_delta",
+        {"index": 2, "delta": {"type": "input_json_delta", "partial_json": '{"id": 7}'}},
+    ),
+    ("content_block_stop", {"index": 2}),
+    (
+        "message_delta",
+        {
+            "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+            "usage": {"output_tokens": 3},
+        },
+    ),
+    ("message_stop", {}),
+]
+TOOL: dict[str, Any] = {"type": "object", "properties": {"id": {"type": "integer"}}}
+
+
+def claude_stream(events: list[tuple[str, dict[str, Any]]]) -> bytes:
+    return b"".join(
+        f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode()
+        for name, data in events
+    )
+
+
+def claude(received: Received) -> Reply:
+    if received.json.get("stream"):
+        return Reply(body=claude_stream(CLAUDE_EVENTS), content_type="text/event-stream")
+    return Reply(body=json.dumps(MESSAGE).encode())
+
+
+@pytest.fixture
+def claudes(traffic: Traffic) -> Traffic:
+    """`bot` is a Claude model at its provider."""
+    target = traffic.target(
+        provider="anthropic", base_url=traffic.provider.url, model="claude-upstream"
+    )
+    traffic.serve(versions={("bot", "1.0.0"): target})
+    traffic.provider.script = claude
+    return traffic
+
+
+@pytest.fixture(scope="session")
+def official_anthropic() -> Iterator[anthropic.Anthropic]:
+    """The official client, once: what it sets up for TLS takes a tenth of a second."""
+    with anthropic.Anthropic(
+        base_url="http://127.0.0.1:1", api_key="none", max_retries=0, timeout=10.0
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def sdk(traffic: Traffic, official_anthropic: anthropic.Anthropic) -> anthropic.Anthropic:
+    return official_anthropic.with_options(
+        base_url=traffic.gateway.url, api_key=traffic.gateway.key
+    )
+
+
+def test_openai_client_asks_a_claude(claudes: Traffic) -> None:
+    answer = claudes.client().chat.completions.create(
+        model="bot",
+        messages=[
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Where is it?"},
+        ],
+        tools=[{"type": "function", "function": {"name": "find", "parameters": TOOL}}],
+        tool_choice="required",
+        temperature=1.5,
+        stop="END",
+        user="u-1",
+        extra_body={"top_k": 5},
+    )
+
+    asked = claudes.provider.requests[-1]
+    assert asked.path == "/v1/messages"
+    assert asked.headers["x-api-key"] == "sk-canary-test"
+    assert asked.headers["anthropic-version"] == "2023-06-01"
+    assert asked.json == {
+        "model": "claude-upstream",
+        "system": "Be brief.",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Where is it?"}]}],
+        "tools": [{"name": "find", "input_schema": TOOL}],
+        "tool_choice": {"type": "any"},
+        "max_tokens": 4096,
+        "temperature": 1,
+        "stop_sequences": ["END"],
+        "metadata": {"user_id": "u-1"},
+        "top_k": 5,
+    }
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content == "Let me look."
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert (call.id, call.function.name) == ("toolu_1", "find")
+    assert json.loads(call.function.arguments) == {"id": 7}
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (15, 3)
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens == 5
+    assert claudes.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_openai_client_streams_from_a_claude(claudes: Traffic) -> None:
+    with claudes.client().chat.completions.stream(
+        model="bot",
+        messages=[{"role": "user", "content": "Where is it?"}],
+        stream_options={"include_usage": True},
+    ) as stream:
+        answer = stream.get_final_completion()
+    choice = answer.choices[0]
+    assert choice.message.content == "Let me look."
+    (call,) = choice.message.tool_calls or []
+    assert call.function.arguments == '{"id": 7}'
+    assert choice.finish_reason == "tool_calls"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (15, 3)
+
+
+def test_usage_is_counted_but_not_told_to_who_did_not_ask(claudes: Traffic) -> None:
+    chunks = list(
+        claudes.client().chat.completions.create(
+            model="bot", messages=[{"role": "user", "content": "Where?"}], stream=True
+        )
+    )
+    assert all(chunk.choices for chunk in chunks)
+    (measured,) = claudes.gateway.taken().measurements
+    assert measured.tokens == {"input": 15, "cached": 5, "output": 3}
+
+
+def test_what_a_claude_cannot_do_is_refused_by_name(claudes: Traffic) -> None:
+    with pytest.raises(openai.BadRequestError, match="`n`") as raised:
+        claudes.client().chat.completions.create(
+            model="bot", messages=[{"role": "user", "content": "?"}], n=2
+        )
+    assert raised.value.param == "n"
+    assert claudes.provider.requests == []
+
+
+def test_a_claudes_refusal_is_read_by_openais_client(claudes: Traffic) -> None:
+    error = {"type": "invalid_request_error", "message": "too many tools"}
+    body = json.dumps({"type": "error", "error": error}).encode()
+    claudes.provider.script = lambda _: Reply(status=400, body=body)
+    with pytest.raises(openai.BadRequestError, match="too many tools"):
+        claudes.client().chat.completions.create(
+            model="bot", messages=[{"role": "user", "content": "?"}]
+        )
+
+
+@pytest.mark.parametrize("last", range(1, len(CLAUDE_EVENTS)))
+def test_a_claudes_stream_that_ends_early_is_never_whole(claudes: Traffic, last: int) -> None:
+    cut = claude_stream(CLAUDE_EVENTS[:last])
+    claudes.provider.script = lambda _: Reply(body=cut, content_type="text/event-stream")
+    with pytest.raises((openai.APIError, httpx2.RemoteProtocolError)):
+        list(
+            claudes.client().chat.completions.create(
+                model="bot", messages=[{"role": "user", "content": "?"}], stream=True
+            )
+        )
+    assert claudes.gateway.outcomes() == {"1.0.0": {"provider": 1}}
+
+
+def test_anthropic_client_asks_openais_api(traffic: Traffic, sdk: anthropic.Anthropic) -> None:
+    traffic.provider.script = lambda _: Reply(text="On its way.", cached_tokens=1)
+    answer = sdk.messages.create(
+        model="bot",
+        max_tokens=50,
+        system="Be brief.",
+        messages=[
+            {"role": "user", "content": "Where is it?"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Let me look."},
+                    {"type": "tool_use", "id": "call_1", "name": "find", "input": {"id": 7}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "call_1", "content": "Berlin"},
+                    {"type": "text", "text": "So?"},
+                ],
+            },
+        ],
+        tools=[{"name": "find", "input_schema": TOOL}],
+        tool_choice={"type": "auto", "disable_parallel_tool_use": True},
+        stop_sequences=["END"],
+    )
+
+    asked = traffic.provider.requests[-1]
+    assert asked.path == "/v1/chat/completions"
+    assert asked.json == {
+        "model": "gpt-upstream",
+        "max_tokens": 50,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Where is it?"},
+            {
+                "role": "assistant",
+                "content": "Let me look.",
+                "tool_calls": [
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": "find", "arguments": '{"id":7}'},
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "call_1", "content": "Berlin"},
+            {"role": "user", "content": "So?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find", "parameters": TOOL}}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "stop": ["END"],
+    }
+    assert [block.to_dict() for block in answer.content] == [
+        {"type": "text", "text": "On its way."}
+    ]
+    assert answer.stop_reason == "end_turn"
+    assert answer.usage.cache_read_input_tokens == 1
+    assert traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_anthropic_client_streams_from_openais_api(
+    traffic: Traffic, sdk: anthropic.Anthropic
+) -> None:
+    traffic.provider.script = lambda _: Reply(text="On its way.")
+    with sdk.messages.stream(
+        model="bot", max_tokens=50, messages=[{"role": "user", "content": "Where is it?"}]
+    ) as stream:
+        assert "".join(stream.text_stream) == "On its way."
+        answer = stream.get_final_message()
+    assert answer.stop_reason == "end_turn"
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (3, 3)
+    assert traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_anthropic_client_asks_a_claude_in_its_own_words(
+    claudes: Traffic, sdk: anthropic.Anthropic
+) -> None:
+    with sdk.messages.stream(
+        model="bot",
+        max_tokens=50,
+        messages=[{"role": "user", "content": "Where is it?"}],
+        extra_body={"something_new": {"a": 1}},
+    ) as stream:
+        answer = stream.get_final_message()
+    asked = claudes.provider.requests[-1]
+    assert asked.json["something_new"] == {"a": 1}
+    assert asked.json["model"] == "claude-upstream"
+    assert asked.headers["anthropic-version"] != "2023-06-01"
+    assert [block.type for block in answer.content] == ["thinking", "text", "tool_use"]
+    assert answer.usage.output_tokens == 3
+    assert claudes.gateway.outcomes() == {"1.0.0": {"ok": 1}}
