@@ -695,14 +695,26 @@ def test_kill_switch_ends_a_deployment_and_stays_off(world: World) -> None:
     assert world.shares() == {"1.0.0": 10_000}
 
 
-def test_route_with_several_arms_is_not_moved_blindly(world: World) -> None:
+ADULTS: Mapping[str, Json] = {"age": {"$gte": 18}}
+
+
+def test_route_that_a_deployment_would_move_blindly_is_refused_and_told_what_to_do(
+    world: World,
+) -> None:
     rule = world.route().rules[-1]
     other = replace(rule.arms[0], key="other", version="1.2.0")
-    world.by_hand(
-        rules=(Rule((*rule.arms, other), (Segment("stable", 5_000), Segment("other", 5_000))),)
-    )
-    with pytest.raises(Refused, match="1 rules and 2 arms that serve"):
-        world.deploy("1.1.0")
+    halves = Rule((*rule.arms, other), (Segment("stable", 5_000), Segment("other", 5_000)))
+    for rules, default, has in (
+        ((replace(rule, when=ADULTS), rule), None, "2 rules"),
+        ((replace(rule, when=ADULTS),), "stable", "a rule with a condition"),
+        ((halves,), None, "2 arms that serve"),
+    ):
+        world.by_hand(rules=rules, default=default)
+        with pytest.raises(Refused) as refused:
+            world.deploy("1.1.0")
+        assert f"digits/production has {has}," in str(refused.value)
+        assert "PUT /api/v1/routes/digits/production" in str(refused.value)
+        assert "put one rule there without a condition, with one arm" in str(refused.value)
 
 
 def test_archived_model_is_not_deployed(world: World) -> None:

@@ -54,16 +54,24 @@ def serving(route: Route) -> str | None:
 
 
 def check_movable(route: Route | None) -> None:
-    """Raise `Refused` for a route that a deployment cannot move yet."""
+    """Raise `Refused` for a route that a deployment cannot move yet, and say what to do."""
     if route is None or not route.enabled:
         return
     arms = {segment.arm for segment in route.rules[-1].segments}
-    if len(route.rules) > 1 or len(arms) > 1 or route.rules[-1].when:
-        raise Refused(
-            f"{route.name} has {len(route.rules)} rules and {len(arms)} arms that serve: "
-            "deployments move routes with one rule for everybody and one serving arm in this "
-            "version; give the route one of each first"
-        )
+    if len(route.rules) > 1:
+        has = f"{len(route.rules)} rules"
+    elif route.rules[-1].when:
+        has = "a rule with a condition"
+    elif len(arms) > 1:
+        has = f"{len(arms)} arms that serve"
+    else:
+        return
+    raise Refused(
+        f"{route.name} has {has}, and a deployment moves everybody from one version to another: "
+        "it would not know whom to move. Either change the arms yourself, with "
+        f"PUT /api/v1/routes/{route.name}; or put one rule there without a condition, with one "
+        "arm, then deploy, and put the rules back afterwards"
+    )
 
 
 def candidate_of(deployment: Deployment) -> Arm:

@@ -24,9 +24,8 @@ from headway.kernel.errors import HeadwayError, Invalid
 from headway.registry.requirement import Requirement
 from headway.registry.target import target_from_document
 from headway.registry.version import SemVer
-from headway.routing.assignment import OUTSIDE, flat_arms
+from headway.routing.assignment import OUTSIDE, flat_arms, outside
 from headway.routing.route import Arm, Route, read_route
-from headway.routing.route import Role as ArmRole
 from headway.routing.table import Table, compile_route
 from headway.tracking.stamp import Prefix, Stamper
 from headway.wire.framing import FieldLines, write_fields
@@ -255,7 +254,7 @@ class Compiler:
 
     def outside(self, served: Served, release: Release, prepared: Prepared) -> Destination:
         """Return where a request goes that was pinned to a version on no arm."""
-        arm = Arm("pinned", release.version, release.digest, ArmRole.BASELINE)
+        arm = outside(release.version, release.digest)
         return self.destination(served.route, arm, OUTSIDE, release, prepared)
 
     def pin(self, route: Route, version: str) -> str:

@@ -26,6 +26,8 @@ class Role(StrEnum):
     CANDIDATE = "candidate"
     BASELINE = "baseline"
     SHADOW = "shadow"
+    PINNED = "pinned"
+    """Of no rule: a caller named a version that is on no arm of the route."""
 
 
 class StickTo(StrEnum):

@@ -13,6 +13,7 @@ from headway.routing.assignment import (
     UnitHints,
     flat_arms,
     header_of,
+    outside,
     unit_of,
 )
 from headway.routing.condition import Attributes, Condition, compile_condition
@@ -127,9 +128,7 @@ class Table:
         if not self._enabled:
             raise Unavailable(f"{self.route.name} is switched off")
         unit = self._unit(hints)
-        number, arm = self._by_version.get(version) or _Place(
-            OUTSIDE, Arm("pinned", version, digest, Role.BASELINE)
-        )
+        number, arm = self._by_version.get(version) or _Place(OUTSIDE, outside(version, digest))
         return Assignment(
             self.route, -1, number, arm, unit or request_unit, not unit, -1, pinned=True
         )
