@@ -28,7 +28,7 @@ from headway.judge.evidence import (
 )
 from headway.judge.question import Question
 from headway.judge.verdict import Finding, Verdict, judge
-from headway.kernel.clock import DAY, SECOND
+from headway.kernel.clock import DAY, MINUTE, SECOND
 from headway.routing.allocation import lay_out, reshare
 from headway.routing.assignment import NO_HINTS, UnitHints
 from headway.routing.route import Arm, Role, Route, Rule, whole
@@ -135,7 +135,7 @@ class Corridor:
         before = replace(self.case.callers, seconds=PAST // self.case.callers.per_second)
         for part in self.requests(before):
             self.second(part, quiet)
-        self.now += self.case.longest  # all of them have ended
+        self.now += self.case.longest + MINUTE  # all of them have ended, and long enough ago
         self.second([], quiet)
         facts = self.facts()
         for arm in self.sent.values():

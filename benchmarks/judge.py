@@ -25,7 +25,9 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from headway.deployments.facts import age_of_bad
+from headway.deployments.facts import Past, age_of_bad, fix
+from headway.deployments.plan import read_plan
+from headway.deployments.strategies.canary import canary
 from headway.judge.events import (
     RATE_BETS,
     SCORE_BETS,
@@ -39,6 +41,7 @@ from headway.judge.events import (
 from headway.judge.floor import log_floor
 from headway.judge.forecast import Stage, whole_plan
 from headway.judge.limits import Limit, LimitWatch, needed_in_gateway
+from headway.kernel.clock import DAY
 from headway.tracking.sketch import Sketch
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -50,6 +53,9 @@ ALPHA = 0.01
 WORSE = log(1 / (0.8 * ALPHA))
 DEFAULT = (Stage(100, 20), Stage(500, 5), Stage(2_500, 2), Stage(5_000, 1.5))
 NORMAL = NormalDist()
+PLAN = read_plan(
+    {"model": "digits", "to": "1.1.0", "judge": {"worse": {"errors": "any"}}}, {"canary": canary}
+)
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,42 @@ def earlier(bench: Bench) -> list[Row]:
     case = "99 failures an hour, 60 s against 50 ms, 50 % candidate"
     rows.append(at_most(case, parts[0], 0.01, runs=runs, note=note))
     return rows
+
+
+def young(bench: Bench) -> list[Row]:
+    """Deploy while the stable version is so young that its slow failures have not shown."""
+    rows = []
+    longest, base, per_second = 600, 0.001, 100
+    for served in (60, 605, 1_230):
+        runs = bench.runs(150)
+        parts = []
+        for whatever in (False, True):
+            worse = 0.0
+            for _ in range(runs):
+                m = age_after(bench, served, base * per_second, longest, whatever=whatever)
+                worse += by_age(bench, 1, base, (0, longest), m, longest, per_second)
+            parts.append(worse / runs)
+        note = f" (M of what has shown: {percent(parts[1])})"
+        case = f"stable has served {served} s, fails after 600 s, candidate at once"
+        rows.append(at_most(case, parts[0], 0.01, runs=runs, note=note))
+    return rows
+
+
+def age_after(
+    bench: Bench, served: int, per_second: float, longest: int, *, whatever: bool
+) -> int:
+    """Return M (s) as it is fixed after so many seconds in which failures take `longest` s."""
+    began = -bench.chance.random(bench.chance.poisson(per_second * served)) * served
+    seen = int((began + longest <= 0).sum())
+    minutes = range(0, served, 60)
+    ended = {ago * 1_000: 100 * min(60, served - ago) for ago in minutes}
+    past = Past(
+        latency=Sketch.of([50.0] * 1_000),
+        bad=Sketch.of([longest * 1_000.0] * seen),
+        ended={DAY: 1} if whatever else ended,
+    )
+    facts = fix(PLAN, past, stable="1.0.0", longest=longest * 1_000, first_gateway=1)
+    return facts.ages["errors"].m // 1_000
 
 
 def by_age(
@@ -564,6 +606,7 @@ ROWS: Sequence[Callable[[Bench], list[Row]]] = (
     sticky,
     outage,
     earlier,
+    young,
     six_metrics,
     at_the_limit,
     margins,

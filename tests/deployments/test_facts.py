@@ -60,8 +60,39 @@ def test_age_is_when_nearly_all_had_ended(values: list[int], expected: int) -> N
 )
 def test_age_covers_bad_requests_however_rare_they_are(bad: list[int], expected: int) -> None:
     # Of a million requests nearly all are quick: by themselves they would say 2 s.
-    past = Past(latency=Sketch({**Sketch.of([10.0]).counts, 0: 1_000_000}), bad=Sketch.of(bad))
+    past = Past(
+        latency=Sketch({**Sketch.of([10.0]).counts, 0: 1_000_000}),
+        bad=Sketch.of(bad),
+        ended={HOUR: 1_000_000},
+    )
     assert fixed(past).ages["errors"].m == pytest.approx(expected, rel=0.021)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [
+        pytest.param([(30, 100)], 2, id="all of it long ago"),
+        pytest.param([(30, 100), (2, 100)], 2, id="half of it long ago"),
+        pytest.param([(30, 100), (2, 101)], 600, id="most of it within L"),
+        pytest.param([(11, 100), (0, 0)], 2, id="its minute ended L ago"),
+        pytest.param([(10, 100), (0, 0)], 600, id="its minute had not ended L ago"),
+        pytest.param([(2, 10_000)], 600, id="just begun"),
+    ],
+)
+def test_stable_version_that_has_just_begun_has_not_shown_its_slow_failures(
+    world: World, minutes: list[tuple[int, int]], expected: int
+) -> None:
+    """L is 600 s: what it answered within the last 10 minutes was the quick part of it."""
+    now = world.now - world.now % MINUTE
+    for ago, n in minutes:
+        world.now = now - ago * MINUTE
+        world.measure("1.0.0", ok=n, latency=(5.0,) * n)
+    with world.begin() as work:
+        rows = work.measurements.read(
+            model=MODEL, environment=PRODUCTION, since=now - DAY, until=now + MINUTE
+        )
+    past = past_of(rows, version="1.0.0", now=now)
+    assert fixed(past, worse={"errors": "any"}).ages["errors"].m == expected * SECOND
 
 
 def test_past_tells_the_stable_versions_bad_requests_apart(world: World) -> None:

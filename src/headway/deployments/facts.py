@@ -48,6 +48,20 @@ class Past:
     """By name of a score: 1 - its mean."""
     delays: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By name of a score: how long after the request it came, ms."""
+    ended: Mapping[int, int] = field(default_factory=dict)
+    """By how long ago (ms, at least): how many of its requests ended then."""
+
+    def shows(self, longest: int) -> bool:
+        """Say whether its slowest requests, of `longest` ms, can have shown by now.
+
+        What began lately shows in here only if it was quick: a version that has served for a
+        minute has no failure that took two. Where half of what ended did so longer than that ago,
+        at most half of the slow ones are missing, and the ages below bear that. (A version that
+        has served for just over `longest` does not do: of 100 harmless successors whose failures
+        come sooner 52 are rolled back; see `benchmarks/judge.py`.)
+        """
+        old = sum(n for ago, n in self.ended.items() if ago >= longest)
+        return 2 * old >= sum(self.ended.values()) > 0
 
 
 def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> Past:
@@ -57,6 +71,7 @@ def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> P
     """
     latency, bad = Sketch(), Sketch()
     requests = errors = everybody = 0
+    ended: dict[int, int] = {}
     first = now
     for one in measurements:
         counted = {
@@ -70,6 +85,8 @@ def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> P
             latency.merge(one.latency)
             bad.merge(one.bad)
             requests += sum(counted.values())
+            ago = now - one.minute - MINUTE
+            ended[ago] = ended.get(ago, 0) + sum(counted.values())
             errors += sum(n for outcome, n in counted.items() if outcome in ERRORS)
     seconds = max(now - first, MINUTE) / SECOND
     return Past(
@@ -78,6 +95,7 @@ def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> P
         requests=requests,
         errors=errors,
         per_second=everybody / seconds,
+        ended=ended,
     )
 
 
@@ -154,7 +172,9 @@ def fix(
     judging = plan.judging
     past = past or Past()
     found = thresholds_of(past.latency, judging, longest=longest) if stable else {}
-    m = max(age(past.latency, most=longest), age_of_bad(past.bad, most=longest))
+    m = longest
+    if past.shows(longest):
+        m = max(age(past.latency, most=longest), age_of_bad(past.bad, most=longest))
     if found:  # what has not ended when it is slow is slow: later than that nobody need wait
         slowest = max(found.values()) * (1 + judging.worse["latency"])
         m = min(longest, max(m, ceil(slowest)))
