@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from headway.deployments.facts import Facts, fix, past_of
-from headway.deployments.plan import read_plan
+from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
 from headway.gateway.accumulator import Accumulator, Flight
 from headway.judge.evidence import (

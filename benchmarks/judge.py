@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headway.deployments.facts import Past, age_of_bad, fix
-from headway.deployments.plan import read_plan
+from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
 from headway.judge.events import (
     RATE_BETS,

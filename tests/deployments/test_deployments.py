@@ -9,7 +9,6 @@ from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
 from headway.deployments.deployment import Deployment, State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import RollbackState
-from headway.judge.verdict import judge_again
 from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
@@ -584,8 +583,15 @@ def test_verdict_in_the_history_is_judged_again_to_the_same_finding(world: World
     world.run(6 * SECOND)
 
     event = next(e for e in world.history(deployment) if e.kind == "deployment.rolling_back")
-    assert isinstance(event.detail, dict)
-    assert judge_again(str(event.detail["verdict"])).finding == "worse"
+    shown = world.deployments.verdict(deployment.id, event.seq)
+    assert isinstance(shown["verdict"], dict)
+    assert isinstance(shown["again"], dict)
+    assert (shown["verdict"]["finding"], shown["again"]["finding"]) == ("worse", "worse")
+    assert shown["again"]["same"] is True
+    with pytest.raises(NotFound, match="has a verdict"):
+        world.deployments.verdict(deployment.id, 1)
+    with pytest.raises(NotFound, match="has a verdict"):
+        world.deployments.verdict(deployment.id, event.seq + 1_000)
     told = [line for line in world.deployments.why(deployment.id) if line["kind"] == event.kind]
     assert "errors: candidate 40 of 200, stable 10 of 1,800" in str(told[0]["evidence"])
 

@@ -11,7 +11,7 @@ from tests.web.world import World
 
 from headway.app import create_app
 from headway.cli.main import main
-from headway.deployments.plan import read_plan
+from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
 from headway.settings import Settings
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome

@@ -419,3 +419,11 @@ def test_a_rollback_takes_a_running_deployment_with_it(bot: Api) -> None:
 def test_a_rollback_to_nowhere_is_refused(bot: Api, body: dict[str, Any], status: int) -> None:
     assert bot("POST", "/rollbacks", body).status_code == status
     assert bot.done("GET", ROUTE)["revision"] == 1
+
+
+def test_a_decision_without_a_verdict_has_none_to_show(bot: Api) -> None:
+    made = deploy(bot)
+    (event, *_) = bot.done("GET", f"/deployments/{made['id']}/events")["items"]
+    asked = bot("GET", f"/deployments/{made['id']}/events/{event['seq']}/verdict")
+    assert asked.status_code == 404
+    assert "has a verdict" in asked.get_json()["detail"]

@@ -50,6 +50,8 @@ def explain(plan: Path, output: str) -> None:
         return
     for number, step in enumerate(told["steps"], start=1):
         click.echo(f"{number}. {step.get('sentence') or json.dumps(step)}")
+    for line in filter(None, (told.get("sentence"), *told.get("notes", ()))):
+        click.echo(line)
 
 
 @deploy.command("list")
@@ -94,6 +96,23 @@ def why(deployment: str, output: str) -> None:
         click.echo(f"{age(event['at'])}  {event['why']}")
         for line in event.get("evidence") or ():
             click.echo(f"                     {line}")
+
+
+@deploy.command()
+@click.argument("deployment")
+@click.argument("number", type=click.IntRange(min=1))
+@as_json
+def verdict(deployment: str, number: int, output: str) -> None:
+    """Judge the counters of a decision once more; NUMBER is its event's, see `why -o json`."""
+    shown = from_environment().get(f"/deployments/{deployment}/events/{number}/verdict")
+    if output == "json":
+        show_json(shown)
+        return
+    stored, again = shown["verdict"], shown["again"]
+    click.echo(f"{stored['finding']}: {stored['reason']}")
+    click.echo(f"promised: {stored['promise']}")
+    same = "the same" if again["same"] else f"ANOTHER: {again['finding']}"
+    click.echo(f"judged again from its counters: {same}, ln E {again['log_e']:.9g}")
 
 
 @deploy.command()

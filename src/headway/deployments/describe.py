@@ -7,6 +7,7 @@ writes them as he likes.
 import json
 from collections.abc import Collection, Mapping
 from math import exp
+from typing import Final
 
 from headway.deployments.decision import FROZEN, Decision, Wait, may
 from headway.deployments.deployment import Deployment, State
@@ -21,6 +22,9 @@ from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
 from headway.outbox.event import Event
 from headway.routing.route import Route
+
+EXACT: Final = 1e-9
+"""By how much E (its logarithm) may differ when it is worked out once more."""
 
 
 def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str, Json]:
@@ -281,11 +285,28 @@ def basis(event: Event) -> tuple[str, ...]:
 
 def verdict_in(event: Event) -> Mapping[str, Json] | None:
     """Return the verdict that stands in an event, read from its text."""
-    detail = event.detail
-    if not isinstance(detail, Mapping) or not isinstance(detail.get("verdict"), str):
-        return None
-    verdict = json.loads(str(detail["verdict"]))
+    text = verdict_text(event)
+    verdict = None if text is None else json.loads(text)
     return verdict if isinstance(verdict, dict) else None
+
+
+def verdict_text(event: Event) -> str | None:
+    """Return the verdict of an event as it was written; None: it stands on none."""
+    detail = event.detail
+    text = detail.get("verdict") if isinstance(detail, Mapping) else None
+    return text if isinstance(text, str) else None
+
+
+def recomputed(event: Event, text: str, again: Verdict) -> dict[str, Json]:
+    """Return a verdict beside what judging its counters once more has come to."""
+    verdict = json.loads(text)
+    same = again.finding == verdict["finding"] and abs(again.log_e - verdict["log_e"]) <= EXACT
+    return {
+        "seq": event.seq,
+        "at": event.at,
+        "verdict": verdict,
+        "again": {"finding": again.finding, "log_e": again.log_e, "same": same},
+    }
 
 
 def _rows(value: Json) -> list[Mapping[str, Json]]:

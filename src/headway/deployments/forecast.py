@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Final
 
 from headway.deployments.deployment import Deployment
 from headway.deployments.facts import Facts, proven
 from headway.deployments.plan import Check, Plan, Requests, Send, Step, Until, Watch
 from headway.judge.evidence import CANDIDATE, MEASURED, STABLE, Evidence, Kind, ages_of, kind_of
-from headway.judge.forecast import Forecast, Spent, Stage, until, whole_plan
+from headway.judge.forecast import Forecast, Spent, Stage, until, until_worse, whole_plan
 from headway.judge.question import Judged
 from headway.judge.verdict import Verdict
 from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.quantity import WHOLE_BP, format_duration
+
+_TWICE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +213,30 @@ def spent(metric: str, evidence: Evidence) -> tuple[Spent, ...]:
     return tuple(found)
 
 
+def _found_out(plan: Plan, facts: Facts) -> list[str]:
+    """Say how soon a bad version would be found out, under the first shares that compare."""
+    share = next(
+        (s.share_bp for s in plan.steps if isinstance(s, Send) and s.share_bp < WHOLE_BP), None
+    )
+    if share is None:
+        return []
+    notes = []
+    for judged in facts.metrics:
+        found = until_worse(
+            share_bp=share,
+            times=_TWICE,
+            base_rate=facts.base.get(judged.metric, 0.0),
+            alpha=facts.alpha,
+            metrics=len(facts.metrics),
+        )
+        if found is not None and _foreseen(judged):
+            notes.append(
+                f"twice as bad on {judged.metric} would be found out after about "
+                f"{found.on_candidate:,} requests on the new version"
+            )
+    return notes
+
+
 def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
     """Return the filled plan with what each step will take: what `explain` prints."""
     steps = expected(plan, facts)
@@ -220,6 +247,7 @@ def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
         notes.append("nothing is stable there yet: a first version goes out directly")
     elif not facts.per_second:
         notes.append("no traffic in the last 24 hours: nobody can say how long proofs take")
+    notes += _found_out(plan, facts)
     if any(not _foreseen(judged) for judged in facts.metrics):
         notes.append("latency is judged as well, and is left out of the forecast")
     return {

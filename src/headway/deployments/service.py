@@ -20,11 +20,13 @@ from headway.deployments.look import (
     see,
 )
 from headway.deployments.notices import notices
-from headway.deployments.plan import Plan, Strategy, read_plan
+from headway.deployments.plan import Plan, Strategy
 from headway.deployments.ports import Begin, Work
+from headway.deployments.reading import read_plan
 from headway.deployments.rollback_service import RollbackService
+from headway.judge.verdict import judge_again
 from headway.kernel.canonical import Json
-from headway.kernel.errors import Conflict, IllegalMove, Invalid, Refused
+from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
 from headway.kernel.ids import NewId, new_id
 from headway.kernel.names import check_text
 from headway.outbox.actor import Actor
@@ -164,6 +166,17 @@ class DeploymentService:
         return [
             describe.told(event) for event in self.events(deployment_id, after=after, limit=limit)
         ]
+
+    def verdict(self, deployment_id: str, seq: int) -> dict[str, Json]:
+        """Return the verdict behind a decision, and what it comes to when judged once more.
+
+        Raises `NotFound` if that event of the deployment stands on none.
+        """
+        for event in self.events(deployment_id, after=seq - 1, limit=1):
+            text = describe.verdict_text(event)
+            if event.seq == seq and text is not None:
+                return describe.recomputed(event, text, judge_again(text))
+        raise NotFound(f"no decision of {deployment_id} with the number {seq} has a verdict")
 
     def intend(
         self,

@@ -16,7 +16,8 @@ from headway.judge.events import Hits, log_mean_exp
 from headway.judge.evidence import CANDIDATE, STABLE, Evidence
 from headway.judge.limits import Limit, LimitWatch, needed_in_control
 from headway.judge.question import Question
-from headway.judge.result import Proof, Result, bounded, result_of
+from headway.judge.result import Proof, Result, bounded
+from headway.judge.weighing import result_of
 from headway.kernel.canonical import Json, canonical, digest
 from headway.kernel.clock import MINUTE
 from headway.kernel.errors import Invalid

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from headway.deployments.deployment import FINISHED, Deployment, State
 from headway.deployments.intent import Intent, Verb
-from headway.deployments.plan import Plan
+from headway.deployments.reading import parse_plan
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.errors import Conflict, NotFound
 from headway.persistence.engine import Transaction, values_of
@@ -196,7 +196,7 @@ def _row(deployment: Deployment) -> dict[str, Any]:
 
 def _deployment(row: sa.Row[Any]) -> Deployment:
     values = dict(values_of(row, _FIELDS))
-    return Deployment(**values | {"plan": Plan.parse(row.plan), "state": State(row.state)})
+    return Deployment(**values | {"plan": parse_plan(row.plan), "state": State(row.state)})
 
 
 class SqlIntents:

@@ -232,6 +232,21 @@ class EventShown(Told):
     """What it was based on, in sentences."""
 
 
+class JudgedAgain(Told):
+    finding: str
+    log_e: float
+    same: bool
+    """The same finding, and ln E within 1e-9."""
+
+
+class VerdictShown(Told):
+    seq: int
+    at: Time
+    verdict: dict[str, JsonValue]
+    """As it was stored: question, counters, findings, promise and digest."""
+    again: JudgedAgain
+
+
 @bp.get("")
 @operation(
     Permission.DEPLOYMENTS_READ,
@@ -319,6 +334,18 @@ def events(deployment_id: str, query: EventsQuery) -> Given:
     rows = services().deployments.events(deployment_id, after=after, limit=query.limit + 1)
     page, next_ = cut(rows, query.limit, lambda row: row.seq)
     return Page[EventShown](items=[_event(row) for row in page], next=next_)
+
+
+@bp.get("/<deployment:deployment_id>/events/<number:seq>/verdict")
+@operation(
+    Permission.DEPLOYMENTS_READ,
+    "Show the verdict behind a decision, and judge its counters once more",
+    gives=VerdictShown,
+)
+def verdict(deployment_id: str, seq: int) -> VerdictShown:
+    _found(deployment_id)
+    shown = services().deployments.verdict(deployment_id, seq)
+    return VerdictShown.model_validate({**shown, **_timed({"at": shown["at"]})})
 
 
 def _follow(deployment: Deployment, after: int) -> Response:
