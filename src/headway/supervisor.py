@@ -12,6 +12,7 @@ dies, the pipe ends and the children leave: never orphans on the port.
 
 import json
 import os
+import resource
 import secrets
 import select
 import signal
@@ -204,6 +205,8 @@ def become_supervisor(sock: socket.socket, *, gateways: int, drain_s: float) -> 
 def main() -> None:
     """Supervise, as `become_supervisor` says."""
     settings = json.loads(sys.argv[1])
+    # What a process holds in memory are keys and prompts: none of it is left in a core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def say(words: str) -> None:
         sys.stderr.write(f"headway: {words}\n")

@@ -148,10 +148,19 @@ def test_a_secret_in_any_field_is_found_nowhere(tmp_path: Path) -> None:
         keys = _use_everything(headway, provider, planted)
         private = [headway.key, *keys, (data / "root.key").read_text().strip(), webhook]
         command_lines = _command_lines()
+        cores = _core_limits(headway.data)
 
+    # control, gateway, runner and their supervisor
+    assert len(cores) >= 4
+    assert set(cores.values()) == {("0", "0")}
     assert any(planted["provider"] in str(r.headers) for r in seen_upstream)  # it was used
     assert not any(headway.key in str(r.headers) for r in seen_upstream)
     wanted = [*planted.values(), *private]
+    for received in seen_upstream:
+        head = {k: v for k, v in received.headers.items() if k.lower() != "authorization"}
+        for secret in (s for s in wanted if s != planted["text"]):
+            assert secret not in f"{received.path} {head} {received.body!r}", secret
+        assert received.headers["authorization"] == f"Bearer {planted['provider']}"
     answers = b"\n".join(headway.answers)
     for secret in (s for s in wanted if s not in keys):  # a new key is answered once
         assert secret.encode() not in answers, secret
@@ -227,6 +236,23 @@ def _command_lines() -> bytes:
         with suppress(OSError):
             found.append((entry / "cmdline").read_bytes())
     return b"\n".join(found)
+
+
+def _core_limits(data: Path) -> dict[int, tuple[str, str]]:
+    """Return how large a core file each process of that Headway may leave, soft and hard."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid = int(entry.name)
+            if f"HEADWAY_DATA={data}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                (line,) = (
+                    line
+                    for line in (entry / "limits").read_text().splitlines()
+                    if line.startswith("Max core file size")
+                )
+                soft, hard = line.split()[4:6]
+                found[pid] = (soft, hard)
+    return found
 
 
 def test_a_second_serve_on_the_same_data_is_refused_and_harms_nobody(tmp_path: Path) -> None:
