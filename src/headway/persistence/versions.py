@@ -1,6 +1,12 @@
-"""Versions: added once, their content refused to every change by a trigger."""
+"""Versions: added once, their content refused to every change by a trigger.
 
-from collections.abc import Sequence
+Each list is read from an index: the model's id stands as one value in each statement, because
+PostgreSQL would not see through a join that the index is in the order asked for. A range is bounds
+of the precedence key, so that the database finds what it allows.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -8,18 +14,23 @@ import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict, NotFound
 from headway.persistence.engine import Transaction
-from headway.persistence.pages import begin_after, turn_to, write_cursor
+from headway.persistence.pages import turn_to, write_cursor
 from headway.persistence.statements import has_tag, insert_new
 from headway.persistence.tables import artifacts, fold, models, versions
 from headway.registry.model import State, Version
 from headway.registry.ports import Page, VersionQuery
+from headway.registry.requirement import Comparator, Requirement
 from headway.registry.signature import Signature
 from headway.registry.target import LocalTarget, target_from_document
 from headway.registry.version import SemVer
 
-_SELECT: Final = sa.select(versions, models.c.name.label("model")).join(
-    models, models.c.id == versions.c.model_id
-)
+_TESTS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
 _ORDERS: Final = {
     "precedence": (versions.c.precedence,),
     "created": (versions.c.created_at, versions.c.id),
@@ -66,19 +77,14 @@ class SqlVersions:
         return found
 
     def find(self, model: str, number: SemVer) -> Version | None:
-        row = self._transaction.row(_SELECT.where(*_is(model, number)))
+        row = self._transaction.row(_select(model).where(*_is(model, number)))
         return None if row is None else _version(row)
 
     def save(self, version: Version) -> Version:
         saved = replace(version, revision=version.revision + 1)
-        model_id = sa.select(models.c.id).where(models.c.folded == fold(version.model))
         save = (
             sa.update(versions)
-            .where(
-                versions.c.model_id == model_id.scalar_subquery(),
-                versions.c.precedence == version.number.precedence_key(),
-                versions.c.revision == version.revision,
-            )
+            .where(*_is(version.model, version.number), versions.c.revision == version.revision)
             .values(_changeable(saved))
         )
         if self._transaction.run(save) != 1:
@@ -89,7 +95,8 @@ class SqlVersions:
 
     def latest(self, model: str) -> Version | None:
         query = (
-            _SELECT.where(models.c.folded == fold(model), versions.c.state == State.ACTIVE)
+            _select(model)
+            .where(versions.c.state == State.ACTIVE)
             .order_by(versions.c.release.desc(), versions.c.precedence.desc())
             .limit(1)
         )
@@ -99,46 +106,39 @@ class SqlVersions:
     def highest(self, model: str) -> SemVer | None:
         query = (
             sa.select(versions.c.number)
-            .join(models, models.c.id == versions.c.model_id)
-            .where(models.c.folded == fold(model))
+            .where(versions.c.model_id == _id(model))
             .order_by(versions.c.precedence.desc())
             .limit(1)
         )
         number = self._transaction.scalar(query)
         return None if number is None else SemVer.parse(number)
 
-    def numbers(self, model: str, state: State) -> Sequence[SemVer]:
+    def best(self, model: str, requirement: Requirement, state: State) -> Version | None:
         query = (
-            sa.select(versions.c.number)
-            .join(models, models.c.id == versions.c.model_id)
-            .where(models.c.folded == fold(model), versions.c.state == state)
+            _select(model)
+            .where(versions.c.state == state, *_fits(requirement))
+            .order_by(versions.c.precedence.desc())
+            .limit(1)
         )
-        return [SemVer.parse(row.number) for row in self._transaction.rows(query)]
+        row = self._transaction.row(query)
+        return None if row is None else _version(row)
 
     def page(self, query: VersionQuery) -> Page[Version]:
         columns = _ORDERS[query.order.removeprefix("-")]
-        found = turn_to(_SELECT, order=query.order, columns=columns, after=query.after)
-        found = found.where(models.c.folded == fold(query.model))
+        found = turn_to(
+            _select(query.model), order=query.order, columns=columns, after=query.after
+        )
         if query.state is not None:
             found = found.where(versions.c.state == query.state)
         if query.tag is not None:
             found = found.where(has_tag(self._transaction.dialect, versions.c.tags, *query.tag))
+        if query.requirement is not None:
+            found = found.where(*_fits(query.requirement))
         for word in fold(query.q).split():
             found = found.where(versions.c.search.contains(word, autoescape=True))
-        kept: list[sa.Row[Any]] = []
-        rest: sa.Select[Any] | None = found.limit(query.limit + 1)
-        while rest is not None and len(kept) <= query.limit:
-            rows = self._transaction.rows(rest)
-            kept += [row for row in rows if _allowed(row, query)]
-            whole = len(rows) > query.limit
-            cursor = write_cursor(query.order, _place(rows[-1], columns)) if whole else ""
-            rest = (
-                begin_after(found, query.order, columns, cursor).limit(query.limit + 1)
-                if whole
-                else None
-            )
-        items = kept[: query.limit]
-        more = len(kept) > query.limit
+        rows = self._transaction.rows(found.limit(query.limit + 1))
+        items = rows[: query.limit]
+        more = len(rows) > query.limit
         return Page(
             tuple(map(_version, items)),
             write_cursor(query.order, _place(items[-1], columns)) if more else None,
@@ -153,12 +153,46 @@ class SqlVersions:
             raise Conflict(f"the artifact {artifact} is not stored")
 
 
+def _id(model: str) -> sa.ScalarSelect[Any]:
+    return sa.select(models.c.id).where(models.c.folded == fold(model)).scalar_subquery()
+
+
+def _select(model: str) -> sa.Select[Any]:
+    name = sa.select(models.c.name).where(models.c.folded == fold(model)).scalar_subquery()
+    return sa.select(versions, name.label("model")).where(versions.c.model_id == _id(model))
+
+
 def _is(model: str, number: SemVer) -> tuple[sa.ColumnElement[bool], ...]:
-    return models.c.folded == fold(model), versions.c.precedence == number.precedence_key()
+    return versions.c.model_id == _id(model), versions.c.precedence == number.precedence_key()
 
 
-def _allowed(row: sa.Row[Any], query: VersionQuery) -> bool:
-    return query.requirement is None or query.requirement.allows(SemVer.parse(row.number))
+def _fits(requirement: Requirement) -> Sequence[sa.ColumnElement[bool]]:
+    """Say in SQL what `Requirement.allows` says, and between which keys all of it lies."""
+    alternatives = requirement.alternatives
+    found = [sa.or_(*map(_meets, alternatives))]
+    lows = [[_key(b) for b in bounds if b.test in {">", ">=", "="}] for bounds in alternatives]
+    highs = [[_key(b) for b in bounds if b.test in {"<", "<=", "="}] for bounds in alternatives]
+    if all(lows):
+        found.append(versions.c.precedence >= min(map(max, lows)))
+    if all(highs):
+        found.append(versions.c.precedence <= max(map(min, highs)))
+    return found
+
+
+def _meets(bounds: Sequence[Comparator]) -> sa.ColumnElement[bool]:
+    key = versions.c.precedence
+    early = [b.bound.early_keys() for b in bounds if b.bound.prerelease]
+    return sa.and_(
+        *(_TESTS[b.test](key, _key(b)) for b in bounds),
+        sa.or_(
+            versions.c.release == sa.literal(value=True, type_=versions.c.release.type),
+            *(sa.and_(key >= low, key < high) for low, high in early),
+        ),
+    )
+
+
+def _key(bound: Comparator) -> str:
+    return bound.bound.precedence_key()
 
 
 def _place(row: sa.Row[Any], columns: Sequence[sa.ColumnElement[Any]]) -> list[Any]:

@@ -112,8 +112,8 @@ class Versions(Protocol):
     def highest(self, model: str) -> SemVer | None:
         """Return the highest number ever registered, in any state; None if there is none."""
 
-    def numbers(self, model: str, state: State) -> Sequence[SemVer]:
-        """Return every number in that state, in no particular order."""
+    def best(self, model: str, requirement: Requirement, state: State) -> Version | None:
+        """Return the highest version in that state that the range allows, or None."""
 
     def page(self, query: VersionQuery) -> Page[Version]:
         """List, as `Models.page` does."""

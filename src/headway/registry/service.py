@@ -395,9 +395,8 @@ def resolve(work: Named, model: str, ref: str) -> Version:
     except Invalid:
         requirement = Requirement.parse(ref)
     for state in (State.ACTIVE, State.DEPRECATED):
-        best = requirement.best(work.versions.numbers(model, state))
-        if best is not None:
-            return work.versions.get(model, best)
+        if (best := work.versions.best(model, requirement, state)) is not None:
+            return best
     highest = work.versions.highest(model)
     there = f"the highest is {highest}" if highest else "it has none"
     raise NotFound(f"no version of {model!r} that is offered fits {ref!r}; {there}")

@@ -76,6 +76,11 @@ class SemVer:
         parts = (f"0{_sortable(int(p))}" if p.isdigit() else f"1{p}" for p in self.prerelease)
         return f"{core}-{','.join(parts)}"
 
+    def early_keys(self) -> tuple[str, str]:
+        """Return the keys between which those of all pre-releases of this release are."""
+        core = SemVer(self.major, self.minor, self.patch).precedence_key().removesuffix("~")
+        return f"{core}-", f"{core}."
+
     def bump(self, by: Bump) -> "SemVer":
         """Return the next release; a pre-release is followed by its own release if that fits.
 

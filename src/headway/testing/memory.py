@@ -33,6 +33,7 @@ from headway.outbox.message import Message
 from headway.registry.model import Alias, AliasChange, Model, Version
 from headway.registry.model import State as VersionState
 from headway.registry.ports import ModelQuery, Page, VersionQuery
+from headway.registry.requirement import Requirement
 from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
 from headway.routing.route import Route
@@ -360,8 +361,10 @@ class MemoryVersions(_Repository):
     def highest(self, model: str) -> SemVer | None:
         return max((one.number for one in self._of(model)), default=None)
 
-    def numbers(self, model: str, state: VersionState) -> Sequence[SemVer]:
-        return [one.number for one in self._of(model) if one.state is state]
+    def best(self, model: str, requirement: Requirement, state: VersionState) -> Version | None:
+        there = {one.number: one for one in self._of(model) if one.state is state}
+        best = requirement.best(there)
+        return None if best is None else there[best]
 
     def page(self, query: VersionQuery) -> Page[Version]:
         def fits(one: Version) -> bool:
