@@ -179,6 +179,10 @@ def test_a_body_that_ends_by_close_says_so(run: Run) -> None:
         b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"ICY 200 OK\r\n\r\n",
+        b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTPS/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"\r\nRTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",
@@ -194,11 +198,15 @@ def test_a_body_that_ends_by_close_says_so(run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("way", ["whole", "byte by byte"])
 def test_what_is_not_http_as_we_take_it_is_a_protocol_failure(
-    run: Run, answer: bytes, *, raw: bool
+    run: Run, answer: bytes, way: str, *, raw: bool
 ) -> None:
+    step = len(answer) if way == "whole" else max(1, len(answer) // 500)
+    pieces = [answer[i : i + step] for i in range(0, len(answer), step)]
+
     async def story() -> None:
-        async with upstream(saying(answer)) as up, pool_of() as pool:
+        async with upstream(saying(*pieces)) as up, pool_of() as pool:
             heard = await ask(pool, up, raw=raw)
             assert heard.failure is not None
             assert heard.failure.kind is FailureKind.PROTOCOL

@@ -329,6 +329,9 @@ class _Connection(asyncio.Protocol):
             # Nobody asked for these bytes: they must never become somebody's answer.
             self.drop()
             return
+        if not self._heard and not data.startswith(b"H"):
+            self._break("the answer is malformed")  # the parser takes RTSP/ and ICE/ for HTTP/
+            return
         self._heard = True
         try:
             if sending._raw:
