@@ -29,7 +29,7 @@ def provider() -> Iterator[ScriptedProvider]:
 def test_a_revoked_key_is_refused_and_of_fifty_deployments_one_is_active(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: ScriptedProvider
 ) -> None:
-    with running(tmp_path / "d", monkeypatch, gateways="2") as served:
+    with running(tmp_path / "d", monkeypatch, gateways="4") as served:
         served.register(GOOD, base_url=provider.url)
         _fifty_at_once(served)
         until(lambda: served.chat().status == 200, seconds=10, what="the first answer")
@@ -65,8 +65,8 @@ def _revoked(served: Running) -> None:
         while not enough.is_set():
             answers.append((time.monotonic(), served.chat(made["key"]).status))
 
-    with ThreadPoolExecutor(2) as threads:
-        for _ in range(2):
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
             threads.submit(call)
         at = time.monotonic()
         revoked = served.request("DELETE", f"/api/v1/keys/{made['id']}")
@@ -144,10 +144,15 @@ def test_without_control_and_database_a_gateway_goes_back_and_a_new_one_serves(
         )
         until(lambda: _arms(served, 20) == {GOOD, BAD}, seconds=15, what="the canary")
 
+        caller, revoked = (_key(served, name) for name in ("caller", "revoked"))
+        served.request("DELETE", f"/api/v1/keys/{revoked['id']}")
+        until(lambda: served.chat(caller["key"]).status == 200, seconds=5, what="the new key")
+        until(lambda: _refused_by_all(served, revoked), seconds=5, what="the end of a key")
         served.signal("control", signal.SIGSTOP)
         while_there_is_a_database.close()
         provider.script = _only_the_good_one_answers
         _goes_back(served)
+        _the_last_table_counts(served, caller, revoked)
 
         provider.script = lambda _: Reply()
         served.signal("control", signal.SIGKILL)
@@ -156,6 +161,33 @@ def test_without_control_and_database_a_gateway_goes_back_and_a_new_one_serves(
         again = until(lambda: served.chat().status == 200, seconds=10, what="an answer")
         print(f"{again:.2f} s until a new gateway served without a database")  # noqa: T201 - figures
         assert [served.chat().status for _ in range(50)] == [200] * 50
+
+
+def _key(served: Running, name: str) -> dict[str, str]:
+    made = served.request("POST", "/api/v1/keys", {"name": name, "role": "caller"})
+    found: dict[str, str] = json.loads(made.body)
+    return found
+
+
+def _refused_by_all(served: Running, key: dict[str, str]) -> bool:
+    return 200 not in {served.chat(key["key"]).status for _ in range(8)}
+
+
+def _the_last_table_counts(
+    served: Running, caller: dict[str, str], revoked: dict[str, str]
+) -> None:
+    """Without a database the keys are those of the last table, and its age is told."""
+    assert {served.chat(caller["key"]).status for _ in range(10)} == {200}
+    assert _refused_by_all(served, revoked)
+    ages = []
+    for _ in range(2):
+        answer = served.request("GET", "/readyz")
+        told = json.loads(answer.body)
+        assert (answer.status, told["status"]) == (200, "degraded")
+        assert told["parts"]["database"]["state"] == "down"
+        ages.append(told["parts"]["database"]["last_answer_ms_ago"])
+        assert told["parts"]["routes"]["age_ms"] >= ages[-1] > 1_000 * WITHIN
+    assert max(ages) < 60_000
 
 
 def _goes_back(served: Running) -> None:

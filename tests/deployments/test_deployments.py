@@ -518,11 +518,14 @@ def test_clock_that_jumped_advances_nothing_but_goes_back(world: World) -> None:
     elapsed = [0.0]
     from headway.deployments.reconciler import Pace  # noqa: PLC0415 - this test alone turns it
 
-    jumpy = replace(world.reconciler, pace=Pace(lambda: elapsed[0]))
+    told: list[str] = []
+    jumpy = replace(world.reconciler, pace=Pace(lambda: elapsed[0]), tell=told.append)
     jumpy.tick()
+    assert told == []
     world.later(HOUR)  # the wall clock; the monotonic one stands
     jumpy.tick()
     assert world.row(deployment).state is State.RUNNING
+    assert told == ["the clock jumped: nothing advances at this look"]
     world.later(HOUR)
     world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
     jumpy.tick()

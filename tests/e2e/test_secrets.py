@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -87,14 +87,24 @@ class Watched:
 
 
 @contextmanager
-def serving(data: Path, settings: Mapping[str, str], log: Path) -> Iterator[Watched]:
+def serving(
+    data: Path,
+    settings: Mapping[str, str],
+    log: Path,
+    *,
+    user: int | None = None,
+    before: Sequence[str] = (),
+) -> Iterator[Watched]:
+    """Run `headway serve`, as another user if one is named, after the words `before`."""
     port = free_port()
     environment = os.environ | settings | {"HEADWAY_DATA": str(data), "HEADWAY_PORT": str(port)}
     with (
         log.open("wb") as stream,
         subprocess.Popen(
-            [sys.executable, "-m", "headway.cli", "serve"],
+            [*before, sys.executable, "-m", "headway.cli", "serve"],
             env=environment | {"HEADWAY_GATEWAYS": "1", "HEADWAY_DRAIN_S": "1"},
+            user=user,
+            group=user,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -18,10 +18,14 @@ _TRY_AGAIN: Final = 75
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """Say in one line what is wrong; with the settings: the supervisor does not try again."""
+    """Say in one line what is wrong; with the settings: the supervisor does not try again.
+
+    Whatever these commands write is for its owner alone.
+    """
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        os.umask(0o077)
         try:
             command(*args, **kwargs)
         except (Unavailable, Busy, Conflict) as error:

@@ -60,6 +60,8 @@ class Reconciler:
     """Opens what only reads; a store may know a cheaper way for that."""
     pages: tuple[str, ...] = ()
     """Webhooks that are told of every failed rollback, beside those that plans name."""
+    tell: Callable[[str], None] = lambda _: None
+    """Takes what the log should say."""
 
     def tick(self) -> int:
         """Take one decision for each deployment that nobody holds; return how many moved.
@@ -94,6 +96,8 @@ class Reconciler:
             claimed = work.deployments.claim(owner=self.owner, lease=LEASE)
             rollbacks = [one for one in work.rollbacks.unfinished() if one.deployment is None]
             work.commit()
+        if not steady:
+            self.tell("the clock jumped: nothing advances at this look")
         return claimed, rollbacks, steady
 
     def _advance(self, deployment: Deployment, *, steady: bool) -> bool:

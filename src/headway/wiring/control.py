@@ -146,7 +146,14 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         begin,
         {"check": carriers.check, "probe": carriers.probe, "webhook": carriers.notify},
     )
-    reconciler = Reconciler(owner, begin, checks, read=look, pages=settings.pages)
+    reconciler = Reconciler(
+        owner,
+        begin,
+        checks,
+        read=look,
+        pages=settings.pages,
+        tell=lambda words: _log().warning(words),
+    )
     return Control(services, reconciler, courier, runners, begin, database)
 
 
