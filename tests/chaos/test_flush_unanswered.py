@@ -114,7 +114,7 @@ class Cut:
 class Gateway:
     """A real accumulator and reporter; time passes when a test says so."""
 
-    def __init__(self, begin: Any, look: Begin) -> None:  # noqa: ANN401 - a port of the gateway
+    def __init__(self, begin: Any, look: Begin, boot: str = "gw_1") -> None:  # noqa: ANN401 - a port of the gateway
         self.accumulator = Accumulator()
         self._now = 0.0
         self.reporter = Reporter(
@@ -124,7 +124,7 @@ class Gateway:
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=lambda _: None,
             applied=lambda: 0,
-            boot="gw_1",
+            boot=boot,
             host="here",
             pid=1,
             clock=lambda: AT,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.adapters.stores.local import LocalStore
 from headway.kernel.errors import NotFound, Refused
 from headway.runner.blackbox import BlackBox
 from headway.runner.cache import Cache, Quarantined
@@ -69,6 +70,23 @@ def die_with(folder: Path, digest: str) -> AbstractContextManager[None]:
     working = box(folder).busy(digest)
     working.__enter__()
     return working
+
+
+def test_a_byte_that_the_disk_flipped_is_never_loaded(tmp_path: Path) -> None:
+    store, runtime = LocalStore(tmp_path / "store"), Sizes()
+    upload = store.open_upload()
+    upload.write(b"40")
+    digest = upload.commit()
+    models = Cache(
+        store=store, runtimes={"onnx": lambda: runtime}, limit=100, blackbox=box(tmp_path)
+    )
+    store.path(digest).chmod(0o600)
+    store.path(digest).write_bytes(b"41")
+
+    with pytest.raises(CannotLoad, match="not the ones that were uploaded"):
+        models.load(str(digest))
+    assert runtime.loaded == []
+    assert models.loaded == ()
 
 
 def test_the_least_recently_used_goes_when_room_is_wanted(tmp_path: Path) -> None:
