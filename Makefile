@@ -37,7 +37,9 @@ clean:
 
 # uv where it works (it does not read pip's configuration), else pip. A uv that is fetched for this
 # does not stay: it is 50 MB. The project itself is installed without isolation, from the build
-# tools in the lock.
+# tools in the lock. Bytecode is made now: else four processes make the same at the first start, and
+# at every one where it may not be written, which costs each a second and 6 MB. (Some packages ship
+# templates that are no Python; that is no failure.)
 define install
 	@test -d .venv || $(PY) -m venv .venv
 	@echo 'Installing $(1) (10 to 60 seconds) ...'
@@ -48,6 +50,7 @@ define install
 	  || $$PIP --no-compile --no-deps --require-hashes --only-binary :all: -r $(1); \
 	  STATUS=$$?; rm -rf "$$T"; exit $$STATUS
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib src || true
 	@touch $@
 endef
 

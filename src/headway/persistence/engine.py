@@ -14,7 +14,6 @@ What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
 import contextlib
 import importlib
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ def sqlite_library() -> Library:
     try:
         module = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
-        module = sqlite3
+        module = importlib.import_module("sqlite3")  # two libraries in a process are 1 MB more
     version = module.sqlite_version_info
     return Library(module, module.sqlite_version, safe_for_several_writers(version))
 
@@ -196,7 +195,7 @@ def _open_sqlite(url: sa.URL, *, pool_size: int, busy_timeout: int) -> Database:
         pragmas.append("wal_autocheckpoint=0")
 
     @sa.event.listens_for(engine, "connect")
-    def settle(connection: sqlite3.Connection, _record: object) -> None:
+    def settle(connection: Any, _record: object) -> None:  # noqa: ANN401 - of either library
         # Without `isolation_level` the driver leaves it to us when a transaction begins.
         connection.isolation_level = None
         for pragma in pragmas:

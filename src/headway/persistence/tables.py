@@ -3,6 +3,9 @@
 SQLite keeps them STRICT. Times are integers (milliseconds UTC). Text is compared bytewise on both
 databases, so that keys and ids sort as they do in Python. Columns called `folded` or `route` hold
 names without regard to case; the name as it was registered stands beside them.
+
+The migrations make the tables. What they say to PostgreSQL alone (the condition of a partial
+index) is not said again here: it would load that dialect, 0.1 s and 2 MB in every process.
 """
 
 import json
@@ -358,16 +361,8 @@ deployments: Final = _table(
     _text("lease_owner"),
     _int("lease_until"),
     _int("wake_at"),
-    sa.Index(
-        "uq_deployments_active",
-        "route",
-        unique=True,
-        sqlite_where=_active,
-        postgresql_where=_active,
-    ),
-    sa.Index(
-        "ix_deployments_due", "wake_at", sqlite_where=_unfinished, postgresql_where=_unfinished
-    ),
+    sa.Index("uq_deployments_active", "route", unique=True, sqlite_where=_active),
+    sa.Index("ix_deployments_due", "wake_at", sqlite_where=_unfinished),
     sa.Index(None, "route", "id"),
 )
 
@@ -459,7 +454,7 @@ messages: Final = _table(
     _text("failure"),
     sa.UniqueConstraint("key"),
     sa.Index(None, "deployment", "id"),
-    sa.Index("ix_messages_due", "due_at", sqlite_where=_waiting, postgresql_where=_waiting),
+    sa.Index("ix_messages_due", "due_at", sqlite_where=_waiting),
 )
 
 # What gateways hand over.

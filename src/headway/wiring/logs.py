@@ -129,9 +129,9 @@ class LateLog:
 
     def _made(self) -> Any:  # noqa: ANN401 - structlog's loggers have no type of their own
         if self._logger is None:
+            configure(self.process, self.level)  # first: it keeps structlog from loading rich
             import structlog  # noqa: PLC0415 - see `configure`
 
-            configure(self.process, self.level)
             self._logger = structlog.get_logger(f"headway.{self.process}")
         return self._logger
 
