@@ -306,7 +306,7 @@ def young(bench: Bench) -> list[Row]:
     rows = []
     longest, base, per_second = 600, 0.001, 100
     for served in (60, 605, 1_230):
-        runs = bench.runs(150)
+        runs = bench.runs(300)
         parts = []
         for whatever in (False, True):
             worse = 0.0

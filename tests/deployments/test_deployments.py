@@ -290,6 +290,11 @@ def test_failed_rollback_falls_back_to_the_last_version_that_was_stable_for_a_da
     assert world.row(deployment).state is State.ROLLED_BACK
     assert world.shares() == {"1.0.0": 10_000}
     assert "rollback_failed" in world.kinds(deployment)
+    row = next(one for one in world.rollbacks.list() if one.deployment == deployment.id)
+    assert row.published == world.route().revision
+    with world.begin() as work:
+        led_to = work.routes.get(MODEL, PRODUCTION, row.to_revision)
+    assert led_to.digest == world.route().digest
 
 
 def test_failed_rollback_can_be_abandoned_by_a_person(world: World) -> None:

@@ -270,6 +270,14 @@ def test_status_tells_shares_evidence_and_what_is_missing(world: World) -> None:
     assert set(told["may"]) == {"pause", "promote", "abort", "roll_back"}
 
 
+def test_status_says_when_a_step_that_lasts_for_a_time_is_over(world: World) -> None:
+    steps = [{"send": "10%", "for": "1h", "at_least": "2h"}, {"send": "100%"}]
+    deployment = world.deploy("1.1.0", steps=steps)
+    world.run(5 * SECOND)
+    told: Any = world.deployments.status(deployment.id)
+    assert told["next"]["expected_at"] == world.row(deployment).since + 2 * HOUR
+
+
 def test_status_of_what_is_over_keeps_its_evidence(world: World) -> None:
     deployment = world.deploy("1.1.0")
     world.run(3 * SECOND)

@@ -146,6 +146,11 @@ def test_version_is_read_as_text_and_never_as_a_number() -> None:
         ({"steps": [{"send": 5}]}, '/steps/0/send: must be a share such as "5%", not a number'),
         ({"steps": [{"send": "0.001%"}]}, "in steps of 0.01 %"),
         ({"steps": [{"send": "1%", "else": "hold"}]}, "name that too"),
+        (
+            {"steps": [{"send": "1%", "for": "2h", "at_most": "1h"}]},
+            "/steps/0/at_most: 1h is shorter than what the step is to last at least (2h)",
+        ),
+        ({"steps": [{"send": "1%", "at_least": "2h", "at_most": "1h"}]}, "/steps/0/at_most: 1h"),
         ({"steps": [{"send": "1%", "at_most": "2h", "else": "advance"}]}, "needs a `why`"),
         ({"steps": [{"check": ["lods"]}]}, "/steps/0/check/0: unknown check 'lods'; did you mean"),
         ({"steps": [{"shadow": "10%"}]}, "'shadow' is not in this version yet"),
@@ -205,6 +210,8 @@ def units(unit: str, most: int) -> st.SearchStrategy[str]:
 DURATIONS = st.one_of(
     units("ms", 86_400_000), units("s", 100_000), units("m", 5_000), units("h", 99), units("d", 99)
 )
+LONGER = st.integers(100, 300).map("{}d".format)
+"""Than any of `DURATIONS`."""
 PERCENTS = st.decimals("0.0001", "90", places=6).map(lambda value: f"{value}%")
 
 
@@ -221,15 +228,15 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"check": ["smoke"], **maybe(within=DURATIONS)}]
     for share in shares:
         factor = draw(st.decimals("1.001", "999", places=3))
+        lasting = maybe(at_least=st.one_of(DURATIONS, units(" requests", 10**9)), for_=DURATIONS)
         steps.append(
             {
                 "send": f"{share // 100}.{share % 100:02d}%",
                 **maybe(
                     until=st.just(f"not {factor}x worse"),
-                    at_least=st.one_of(DURATIONS, units(" requests", 10**9)),
-                    for_=DURATIONS,
-                    at_most=DURATIONS,
+                    at_most=LONGER if lasting else DURATIONS,
                 ),
+                **lasting,
             }
         )
     steps += [{"send": "100%"}, {"watch": draw(DURATIONS)}]

@@ -14,7 +14,7 @@ from headway.deployments.deployment import Deployment, State
 from headway.deployments.forecast import Expected, missing
 from headway.deployments.intent import Verb
 from headway.deployments.outcome import Look
-from headway.deployments.plan import Check, Step, Watch
+from headway.deployments.plan import Check, Send, Step, Watch
 from headway.judge.evidence import Evidence
 from headway.judge.result import Result, bounded
 from headway.judge.verdict import Verdict
@@ -202,6 +202,8 @@ def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str
             at = deployment.since + step.for_
         elif isinstance(step, Check):
             at = deployment.since + step.within
+        elif isinstance(step, Send) and step.until is None and step.lasts:
+            at = deployment.since + step.lasts
         elif evidence is not None and s.verdict is not None and not s.frozen:
             forecast = missing(deployment, look.facts, evidence, s.verdict)
     if forecast is not None:

@@ -105,6 +105,11 @@ class Send:
     """When `else_` decides, ms."""
     else_: Else = Else.HOLD
 
+    @property
+    def lasts(self) -> int:
+        """How long it lasts at least, whatever is proven, ms."""
+        return max(self.for_ or 0, self.at_least if isinstance(self.at_least, int) else 0)
+
     def document(self) -> dict[str, Json]:
         document: dict[str, Json] = {"send": format_share(self.share_bp)}
         if self.until is not None:

@@ -141,6 +141,8 @@ def _read(
     else:
         raise Invalid.at("/steps", "is missing")
     _check_shares(steps)
+    if strategies is not None:
+        _check_times(steps)
     judging = _judging(document.get("judge", {}))
     _check_untils(steps, judging)
     _conflict(document.get("conflict", "reject"))
@@ -435,6 +437,17 @@ def _check_shares(steps: Steps) -> None:
         raise Invalid.at(
             "/steps", f"ends with {format_share(last)} on the new version: end it by `send: 100%`"
         )
+
+
+def _check_times(steps: Steps) -> None:
+    """See that each step can end in the time that it has."""
+    for i, step in enumerate(steps):
+        if isinstance(step, Send) and step.at_most is not None and step.at_most < step.lasts:
+            raise Invalid.at(
+                f"/steps/{i}/at_most",
+                f"{format_duration(step.at_most)} is shorter than what the step is to last at "
+                f"least ({format_duration(step.lasts)}): it could never end in time",
+            )
 
 
 def _check_untils(steps: Steps, judging: Judging) -> None:

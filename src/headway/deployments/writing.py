@@ -107,7 +107,7 @@ class Writer:
         """Write the rollback's own row."""
         look, deployment, undo = outcome.look, outcome.deployment, progress.way_back
         now = look.situation.now
-        published = outcome.target is not None and outcome.route is not None
+        target = outcome.target if outcome.route is not None else None
         if outcome.rollback is None or not undo.rollback:
             if outcome.target is None or look.current is None:
                 return progress
@@ -132,9 +132,14 @@ class Writer:
             row,
             state=state,
             finished_at=now if state is RollbackState.FINISHED or deployment.finished else None,
-            published=progress.published if published else row.published,
-            generation=progress.generation if published else row.generation,
         )
+        if target is not None:  # on to the next one of the chain
+            row = replace(
+                row,
+                to_revision=to_revision_of(target, published=progress.published),
+                published=progress.published,
+                generation=progress.generation,
+            )
         work.rollbacks.save(row)
         return progress
 
@@ -232,6 +237,11 @@ def probe(
     )
 
 
+def to_revision_of(target: Target, *, published: int) -> int:
+    """Return whose text a rollback publishes: an earlier revision's, or that of its own."""
+    return published if target.to_revision is None else target.to_revision
+
+
 def rollback_of(
     target: Target,
     *,
@@ -251,7 +261,7 @@ def rollback_of(
         environment=current.environment,
         state=RollbackState.COMMITTED,
         from_revision=current.revision,
-        to_revision=published if target.to_revision is None else target.to_revision,
+        to_revision=to_revision_of(target, published=published),
         published=published,
         generation=generation,
         automatic=automatic,
