@@ -140,9 +140,9 @@ def _read(
         steps = strategies[strategy]()
     else:
         raise Invalid.at("/steps", "is missing")
-    _check_shares(steps)
     if strategies is not None:
         _check_times(steps)
+    _check_shares(steps)
     judging = _judging(document.get("judge", {}))
     _check_untils(steps, judging)
     _conflict(document.get("conflict", "reject"))
