@@ -31,6 +31,7 @@ _GOOD_LIFE: Final = 10.0
 """Seconds after which earlier deaths are forgotten."""
 _STOP_AT_LAST: Final = 10.0
 _IDLE: Final = 1.0
+_ENDS_US: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MISCONFIGURED: Final = 78
 """Exit code (EX_CONFIG) of a child that no restart can help: everything stops."""
 _PROVIDERS: Final = "HEADWAY_SECRET_"
@@ -72,6 +73,8 @@ class _Running:
     born: float = 0.0
     deaths: int = 0
     again_at: float = 0.0
+    before: int | None = None
+    """How the process before this one ended."""
 
 
 @dataclass(slots=True)
@@ -93,8 +96,9 @@ class Supervisor:
         os.set_blocking(waker, False)
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(waker)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _ENDS_US:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS_US)  # see `become_supervisor`
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self._running = [_Running(child) for child in self.children]
         for running in self._running:
@@ -109,7 +113,8 @@ class Supervisor:
 
     def _start(self, running: _Running) -> None:
         child = running.child
-        line = json.dumps({**self.shared, "socket_fd": self.socket.fileno()}) + "\n"
+        told = {**self.shared, "socket_fd": self.socket.fileno(), "before": running.before}
+        line = json.dumps(told) + "\n"
         running.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
             [sys.executable, "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
@@ -139,7 +144,7 @@ class Supervisor:
     def _died(self, running: _Running, code: int, now: float) -> None:
         if running.process is not None and running.process.stdin is not None:
             running.process.stdin.close()
-        running.process = None
+        running.process, running.before = None, code
         if code == MISCONFIGURED:
             self.say(f"{running.child.name} refuses to start; see its words above")
             self._exit_code = code
@@ -197,7 +202,11 @@ def children(gateways: int) -> tuple[Child, ...]:
 
 
 def become_supervisor(sock: socket.socket, *, gateways: int, drain_s: float) -> NoReturn:
-    """Replace this process by a small one that supervises: the settings are read, and not kept."""
+    """Replace this process by a small one that supervises: the settings are read, and not kept.
+
+    Who wants us to end meanwhile is heard as soon as the new one can listen.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS_US)
     settings = {"socket_fd": sock.fileno(), "gateways": gateways, "drain_s": drain_s}
     os.execv(sys.executable, [sys.executable, "-m", "headway.supervisor", json.dumps(settings)])  # noqa: S606 - our own interpreter, our own words
 

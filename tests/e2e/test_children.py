@@ -1,4 +1,12 @@
-"""What the supervisor's children start with."""
+"""What the supervisor's children start with, and how the supervisor ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.processes import free_port
 
 from headway.supervisor import Child, children
 
@@ -15,3 +23,21 @@ def test_gateways_keep_the_memory_of_one_request_for_the_next() -> None:
 
 def test_what_the_user_sets_is_left_alone() -> None:
     assert gateway().reads({"MALLOC_TRIM_THRESHOLD_": "7"})["MALLOC_TRIM_THRESHOLD_"] == "7"
+
+
+def test_a_supervisor_that_is_told_to_end_before_it_can_listen_ends_well(tmp_path: Path) -> None:
+    settings = {"HEADWAY_DATA": str(tmp_path / "d"), "HEADWAY_PORT": str(free_port())}
+    with subprocess.Popen(
+        [sys.executable, "-m", "headway.cli", "serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | settings,
+    ) as serve:
+        words = Path(f"/proc/{serve.pid}/cmdline")
+        while b"headway.supervisor" not in words.read_bytes():  # it has just taken the place
+            assert serve.poll() is None
+        serve.send_signal(signal.SIGINT)
+        said, _ = serve.communicate(timeout=60)
+
+    assert serve.returncode == 0
+    assert b"Traceback" not in said

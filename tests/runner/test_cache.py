@@ -11,7 +11,7 @@ import pytest
 
 from headway.adapters.stores.local import LocalStore
 from headway.kernel.errors import NotFound, Refused
-from headway.runner.blackbox import BlackBox
+from headway.runner.blackbox import BlackBox, Suspects
 from headway.runner.cache import Cache, Quarantined
 from headway.runner.ports import CannotLoad, Stop, Tensor, TensorSpec
 
@@ -55,8 +55,8 @@ class Bytes:
         return digest.partition(":")[2].encode()
 
 
-def box(folder: Path, now: int = 0) -> BlackBox:
-    return BlackBox(folder, clock=lambda: now, monotonic=lambda: 0.0)
+def box(folder: Path, now: int = 0, suspects: Suspects = Suspects.ALL) -> BlackBox:
+    return BlackBox(folder, clock=lambda: now, monotonic=lambda: 0.0, suspects=suspects)
 
 
 def cache(folder: Path, runtime: Sizes, limit: int = 100) -> Cache:
@@ -65,9 +65,14 @@ def cache(folder: Path, runtime: Sizes, limit: int = 100) -> Cache:
     )
 
 
-def die_with(folder: Path, digest: str) -> AbstractContextManager[None]:
-    """Leave a model in its slot, as a killed runner does; nothing is cleared while it is held."""
-    working = box(folder).busy(digest)
+def die_with(
+    folder: Path, digest: str, *, loading: bool = False, before: Suspects = Suspects.ALL
+) -> AbstractContextManager[None]:
+    """Leave a model in its slot, as a killed runner does; nothing is cleared while it is held.
+
+    `before`: whom the death before this one may be blamed on.
+    """
+    working = box(folder, suspects=before).busy(digest, loading=loading)
     working.__enter__()
     return working
 
@@ -149,9 +154,35 @@ def test_one_death_is_forgiven(tmp_path: Path) -> None:
     del killed
 
 
+def test_a_model_is_not_blamed_for_a_kill_from_outside_while_it_answered(tmp_path: Path) -> None:
+    killed = [die_with(tmp_path, "good:1", before=Suspects.LOADING) for _ in range(5)]
+
+    assert not box(tmp_path, suspects=Suspects.LOADING).quarantined("good:1")
+    del killed
+
+
+def test_a_model_whose_loading_gets_the_runner_killed_twice_is_quarantined(tmp_path: Path) -> None:
+    killed = [
+        die_with(tmp_path, "huge:1", loading=True, before=Suspects.LOADING) for _ in range(2)
+    ]
+
+    assert box(tmp_path, suspects=Suspects.LOADING).quarantined("huge:1")
+    del killed
+
+
+def test_nobody_is_blamed_for_a_death_that_nobody_saw(tmp_path: Path) -> None:
+    killed = [
+        die_with(tmp_path, "good:1", loading=loading, before=Suspects.NONE)
+        for loading in (True, False, True)
+    ]
+
+    assert not box(tmp_path, suspects=Suspects.NONE).quarantined("good:1")
+    del killed
+
+
 def test_what_runs_for_too_long_is_named(tmp_path: Path) -> None:
     now = [0.0]
-    watched = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: now[0])
+    watched = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: now[0], suspects=Suspects.ALL)
     with watched.busy("slow:1"):
         now[0] = 9.0
         assert watched.overdue(load=5, run=10) is None

@@ -3,6 +3,10 @@
 Each thread writes the digest that it works on into its slot before it touches the model, and
 clears it after. A slot that is still full at the next start names a model that may have killed
 the runner; twice within an hour, and it is quarantined for as long.
+
+How the runner died says who is suspected. A busy model stands in a slot most of the time: were it
+blamed for each SIGKILL, an operator who restarts the runner twice would take the stable version
+away from its callers.
 """
 
 import json
@@ -11,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +24,34 @@ from headway.kernel.clock import HOUR, Clock
 SLOTS: Final = 72
 _SLOT: Final = 96
 _STRIKES: Final = 2
+_LOADING: Final = " loading"
+"""Written after the digest while a model is being loaded."""
+
+
+class Suspects(StrEnum):
+    """Which of the models that were touched when the runner died may have killed it."""
+
+    ALL = "all"
+    """It crashed, or nobody knows how it died."""
+    LOADING = "loading"
+    """It was killed from outside: by a person, or by a kernel that lacked memory to load with."""
+    NONE = "none"
+    """It was told to end, or its whole machine went down."""
 
 
 class BlackBox:
-    def __init__(self, folder: Path, *, clock: Clock, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        suspects: Suspects,
+    ) -> None:
         self._clock, self._monotonic = clock, monotonic
         self._deaths_file = folder / "runner-deaths.json"
         path = folder / "runner-slots.bin"
-        left = self._read(path)
-        self._deaths = self._recall(left)
+        self._deaths = self._recall(_suspected(self._read(path), suspects))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, SLOTS * _SLOT)
@@ -50,7 +74,8 @@ class BlackBox:
             slot = self._free.pop()
             self._since[slot] = (digest, self._monotonic(), loading)
         start = slot * _SLOT
-        written = digest.encode()[:_SLOT].ljust(_SLOT, b"\0")
+        text = f"{digest}{_LOADING}" if loading else digest
+        written = text.encode()[:_SLOT].ljust(_SLOT, b"\0")
         self._map[start : start + _SLOT] = written
         try:
             yield
@@ -78,15 +103,27 @@ class BlackBox:
         slots = (whole[at : at + _SLOT].rstrip(b"\0") for at in range(0, len(whole), _SLOT))
         return [slot.decode("ascii", "replace") for slot in slots if slot]
 
-    def _recall(self, left: list[str]) -> dict[str, list[int]]:
+    def _recall(self, suspected: frozenset[str]) -> dict[str, list[int]]:
         try:
             deaths = json.loads(self._deaths_file.read_text("ascii"))
         except (OSError, ValueError):
             deaths = {}
         hour_ago, now = self._clock() - HOUR, self._clock()
         deaths = {d: [at for at in times if at > hour_ago] for d, times in deaths.items()}
-        for digest in set(left):
+        for digest in suspected:
             deaths.setdefault(digest, []).append(now)
         kept = {digest: times for digest, times in deaths.items() if times}
         self._deaths_file.write_text(json.dumps(kept), "ascii")
         return kept
+
+
+def _suspected(left: list[str], suspects: Suspects) -> frozenset[str]:
+    match suspects:
+        case Suspects.ALL:
+            return frozenset(slot.removesuffix(_LOADING) for slot in left)
+        case Suspects.LOADING:
+            return frozenset(
+                slot.removesuffix(_LOADING) for slot in left if slot.endswith(_LOADING)
+            )
+        case Suspects.NONE:
+            return frozenset()

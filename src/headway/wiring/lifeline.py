@@ -25,6 +25,9 @@ class Shared:
     socket_fd: int | None = None
     """The public listening socket, if there is one already."""
     supervised: bool = False
+    before: int | None = None
+    """How the process whose place this one takes ended: its exit code, or a signal's number below
+    0. None: it is the first of its supervisor."""
 
 
 def read_shared() -> Shared:
@@ -38,7 +41,9 @@ def read_shared() -> Shared:
             raise SystemExit(0)  # the supervisor is gone already
         line += byte
     told = json.loads(line)
-    return Shared(told["hop_secret"], told.get("socket_fd"), supervised=True)
+    return Shared(
+        told["hop_secret"], told.get("socket_fd"), supervised=True, before=told.get("before")
+    )
 
 
 def follow_the_supervisor(shared: Shared) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from headway.artifacts.artifact import Digest
 from headway.kernel.clock import utc_now
-from headway.runner.blackbox import BlackBox
+from headway.runner.blackbox import BlackBox, Suspects
 from headway.runner.cache import Cache
 from headway.runner.server import Runner
 from headway.settings import Settings
@@ -23,7 +23,7 @@ from headway.wire.loop import run as run_loop
 from headway.wire.server import serve
 from headway.wiring import plugins
 from headway.wiring.folders import private_folder, unix_socket
-from headway.wiring.lifeline import follow_the_supervisor, read_shared
+from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
 
 _LOADS: Final = 2
 _BLAMED: Final = 70
@@ -49,7 +49,12 @@ def run(settings: Settings) -> None:
     private_folder(settings.run_folder)
     if settings.runner_memory:
         _limit_memory(settings.runner_memory)
-    blackbox = BlackBox(settings.run_folder, clock=utc_now, monotonic=time.monotonic)
+    blackbox = BlackBox(
+        settings.run_folder,
+        clock=utc_now,
+        monotonic=time.monotonic,
+        suspects=_suspects(shared),
+    )
     store = plugins.store("local", settings.data / "artifacts")
     runner = Runner(
         cache=Cache(
@@ -65,6 +70,14 @@ def run(settings: Settings) -> None:
     )
     run_loop(_serve(runner, settings.runner_socket, settings.drain_s))
     os._exit(0)  # threads that still run a model are not waited for
+
+
+def _suspects(shared: Shared) -> Suspects:
+    if not shared.supervised:
+        return Suspects.ALL  # nobody told how the one before ended
+    if shared.before in (None, 0):
+        return Suspects.NONE
+    return Suspects.LOADING if shared.before == -signal.SIGKILL else Suspects.ALL
 
 
 async def _serve(runner: Runner, path: Path, drain_s: float) -> None:
