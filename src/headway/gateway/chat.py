@@ -52,6 +52,17 @@ class Media:
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 
+def split_data_url(url: str) -> tuple[str, str]:
+    """Split `data:image/png;base64,…` into its media type and data; nothing for other URLs."""
+    if not url.startswith("data:"):
+        return "", ""
+    head, comma, data = url[5:].partition(",")
+    media_type, _, coding = head.rpartition(";")
+    if not comma or coding != "base64":
+        return "", ""
+    return media_type, data
+
+
 @dataclass(frozen=True, slots=True)
 class Thinking:
     """Reasoning that a model showed; `signature` proves to its provider that it is its own."""

@@ -1,19 +1,30 @@
 """Versions that call an upstream which speaks OpenAI's API, hosted or one's own."""
 
+from dataclasses import replace
 from typing import Final
+from urllib.parse import quote
 
-from headway.adapters.hosted import base_of, deadlines, settings_of
+from headway.adapters.hosted import Base, base_of, deadlines, settings_of
 from headway.adapters.providers.openai.chat import OpenAIUpstream
-from headway.gateway.exchange import Native, Prepared, Release
+from headway.gateway.exchange import Native, Prepared, Release, Settings
+from headway.gateway.formats.openai_responses.merge import said_as_response
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
-from headway.registry.target import HostedTarget
-from headway.wire.framing import request_head, write_fields
+from headway.registry.target import APIS, HostedTarget
+from headway.wire.framing import FieldLines, request_head, write_fields
 
-_PATHS: Final = {"openai_chat": b"/chat/completions"}
+_CHAT: Final = "openai_chat"
+_RESPONSES: Final = "openai_responses"
+_EMBEDDINGS: Final = "openai_embeddings"
+_PATHS: Final = {
+    _CHAT: "/chat/completions",
+    _RESPONSES: "/responses",
+    _EMBEDDINGS: "/embeddings",
+}
 """By format of the caller, what follows the base URL."""
-
-
+_USUAL: Final = ("chat", "embeddings")
+"""What servers have that speak as OpenAI's API does."""
+_AZURE: Final = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 _PASSES: Final = frozenset({b"openai-organization", b"openai-project"})
 
 
@@ -28,28 +39,56 @@ class OpenAI:
         if not isinstance(target, HostedTarget):
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
         base = base_of(target.base_url)
-        fields = [*base.fields, (b"content-type", b"application/json")]
-        if target.credential is not None:
-            value = around.secret(target.credential, base.host)
-            fields.append((b"authorization", b"Bearer " + value.encode("ascii")))
-        lines = write_fields(fields)
+        lines = _fields(target, base, around)
+        query = f"?api-version={quote(target.api_version)}" if target.api_version else ""
+
+        def native(format_: str, settings: Settings) -> Native:
+            path = base.path + f"{_PATHS[format_]}{query}".encode("ascii")
+            return Native(request_head(b"POST", path, lines), settings, passes=_PASSES)
+
         settings = settings_of(target)
+        apis = target.apis or (APIS if _is_openais(base.host) else _USUAL)
+        found: dict[str, Native] = {}
+        if "chat" in apis:
+            found[_CHAT] = native(_CHAT, settings)
+        if "embeddings" in apis:
+            found[_EMBEDDINGS] = native(_EMBEDDINGS, replace(settings, template=None, tools=()))
+        responses = _as_responses(settings)
+        if "responses" in apis and responses is not None:
+            found[_RESPONSES] = native(_RESPONSES, responses)
+        limit = "max_completion_tokens" if _is_openais(base.host) else "max_tokens"
         return Prepared(
             origin=base.origin,
-            native={
-                format_: Native(
-                    request_head(b"POST", base.path + path, lines), settings, passes=_PASSES
-                )
-                for format_, path in _PATHS.items()
-            },
-            upstream=OpenAIUpstream(
-                limit_field="max_completion_tokens" if _is_openai(base.host) else "max_tokens"
-            ),
+            native=found,
+            upstream=OpenAIUpstream(limit_field=limit) if "chat" in apis else None,
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
         )
 
 
-def _is_openai(host: str) -> bool:
-    """Say whether OpenAI or Azure answers there: their newer models know one name for a limit."""
-    return host.endswith((".openai.com", ".openai.azure.com", ".services.ai.azure.com"))
+def _fields(target: HostedTarget, base: Base, around: Around) -> FieldLines:
+    fields = [*base.fields, (b"content-type", b"application/json")]
+    if target.credential is not None:
+        value = around.secret(target.credential, base.host).encode("ascii")
+        if base.host.endswith(_AZURE):
+            fields.append((b"api-key", value))
+        else:
+            fields.append((b"authorization", b"Bearer " + value))
+    return write_fields(fields)
+
+
+def _is_openais(host: str) -> bool:
+    """Say whether OpenAI or Azure answers there: all APIs, and one name for a limit."""
+    return host == "api.openai.com" or host.endswith((".api.openai.com", *_AZURE))
+
+
+def _as_responses(settings: Settings) -> Settings | None:
+    """Return what a version adds to a request for a response; None if that cannot be said.
+
+    Then callers of that API are translated, and the version's parameters hold for them too.
+    """
+    parameters = said_as_response(settings.parameters)
+    locked = said_as_response(settings.locked)
+    if parameters is None or locked is None:
+        return None
+    return replace(settings, parameters=parameters, locked=locked)

@@ -22,7 +22,8 @@ from headway.gateway.chat import (
     Untranslatable,
 )
 from headway.gateway.exchange import Complaint, Settings
-from headway.gateway.formats.openai_chat import NAME, complaint, merge, served_by, tokens_of
+from headway.gateway.formats.openai_chat import NAME, merge, served_by, tokens_of
+from headway.gateway.openai_errors import complaint
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "any": "required"}
 _KNOWN: Final = frozenset(

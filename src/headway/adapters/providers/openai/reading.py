@@ -19,7 +19,8 @@ from headway.gateway.chat import (
     ToolCall,
 )
 from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.formats.openai_chat import error_words, served_by, tokens_of
+from headway.gateway.formats.openai_chat import served_by, tokens_of
+from headway.gateway.openai_errors import error_words
 from headway.gateway.sse import Splitter, TooLong, blocks, event_of
 
 _STOPS: Final = {

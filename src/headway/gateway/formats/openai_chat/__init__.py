@@ -34,6 +34,7 @@ from headway.gateway.exchange import (
 )
 from headway.gateway.formats.openai_chat.asked import chat_of
 from headway.gateway.formats.openai_chat.told import ChatTelling, answer_body
+from headway.gateway.openai_errors import complaint, error_words, fault
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
 from headway.kernel.canonical import Json
@@ -47,17 +48,6 @@ _LONGEST_EVENT: Final = 8 << 20
 _MOST_TOKENS: Final = 1 << 40
 _HINT_KEYS: Final = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user"})
 _HINT_FIELDS: Final = frozenset({b"headway-conversation", b"headway-user", b"headway-tenant"})
-_KINDS: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "invalid_request_error",
-    405: "invalid_request_error",
-    413: "invalid_request_error",
-    415: "invalid_request_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-}
 
 
 class OpenAIChat:
@@ -121,16 +111,7 @@ class OpenAIChat:
         return ChatStream(wants_usage=ask.wants_usage)
 
     def fault(self, problem: Problem) -> bytes:
-        return orjson.dumps(
-            {
-                "error": {
-                    "message": problem.detail,
-                    "type": _KINDS.get(problem.status, "server_error"),
-                    "param": problem.param,
-                    "code": problem.code,
-                }
-            }
-        )
+        return fault(problem)
 
     def fault_event(self, problem: Problem) -> bytes:
         return b"data: %b\n\n" % self.fault(problem)
@@ -146,24 +127,6 @@ class OpenAIChat:
 
     def telling(self, ask: Ask) -> ChatTelling:
         return ChatTelling(wants_usage=ask.wants_usage)
-
-
-def complaint(body: bytes) -> Complaint:
-    """Read the body of an error as OpenAI's API writes it."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return Complaint()
-    error = document.get("error") if type(document) is dict else None
-    if type(error) is not dict:
-        return Complaint()
-    message, code, param = error.get("message"), error.get("code"), error.get("param")
-    return Complaint(
-        message if type(message) is str else "",
-        code if type(code) is str else None,
-        param if type(param) is str else None,
-        body,
-    )
 
 
 def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
@@ -415,9 +378,3 @@ def served_by(document: Mapping[str, Json]) -> str:
     model, fingerprint = document.get("model"), document.get("system_fingerprint")
     name = model if isinstance(model, str) else ""
     return f"{name} {fingerprint}"[:200] if isinstance(fingerprint, str) and fingerprint else name
-
-
-def error_words(error: Json) -> str:
-    """Return what an error object says, in at most 500 characters."""
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return str(message)[:500] if message else "without a message"

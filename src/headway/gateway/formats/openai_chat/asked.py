@@ -18,6 +18,7 @@ from headway.gateway.chat import (
     ToolChoice,
     ToolResult,
     Untranslatable,
+    split_data_url,
 )
 from headway.kernel.canonical import Json
 
@@ -303,17 +304,6 @@ def _part(part: Mapping[str, Json], at: str) -> Part:
             raise Untranslatable(
                 at, f"is of the type {str(kind)[:64]!r}, which is not known to this provider"
             )
-
-
-def split_data_url(url: str) -> tuple[str, str]:
-    """Split `data:image/png;base64,…` into its media type and data; nothing for other URLs."""
-    if not url.startswith("data:"):
-        return "", ""
-    head, comma, data = url[5:].partition(",")
-    media_type, _, coding = head.rpartition(";")
-    if not comma or coding != "base64":
-        return "", ""
-    return media_type, data
 
 
 def _said(message: Mapping[str, Any], at: str) -> Iterator[Part]:

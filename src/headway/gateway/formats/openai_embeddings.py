@@ -1,0 +1,106 @@
+"""OpenAI's embeddings as callers speak them: `POST /v1/embeddings`."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from headway.gateway.body import (
+    check_size,
+    header_object,
+    header_text,
+    malformed,
+    read_object,
+    text_of,
+)
+from headway.gateway.exchange import (
+    NO_TOKENS,
+    Ask,
+    Complaint,
+    Fields,
+    Problem,
+    Settings,
+    Watch,
+    Whole,
+    Write,
+    split_pin,
+)
+from headway.gateway.openai_errors import complaint, error_words, fault
+from headway.gateway.splice import splice_model
+from headway.kernel.canonical import Json
+from headway.routing.assignment import UnitHints
+
+NAME: Final = "openai_embeddings"
+_MOST_TOKENS: Final = 1 << 40
+
+
+class OpenAIEmbeddings:
+    """The format; it holds no state."""
+
+    name = NAME
+
+    def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
+        document = read_object(body)
+        # A batch of token lists is many values, and flat: its size is the body's.
+        check_size({name: value for name, value in document.items() if name != "input"})
+        asked = model or document.get("model")
+        if type(asked) is not str or not asked:
+            raise malformed("`model` must name a model", param="model", code="invalid_value")
+        if type(document.get("input")) not in {str, list}:
+            raise malformed(
+                "`input` must be a text or a list", param="input", code="invalid_value"
+            )
+        name, ref = split_pin(asked)
+        hints = UnitHints(
+            header_text(headers, b"headway-conversation"),
+            user=text_of(document, "user"),
+            user_header=header_text(headers, b"headway-user"),
+            tenant_header=header_text(headers, b"headway-tenant"),
+        )
+        return Ask(body, document, name, ref, hints)
+
+    def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:  # noqa: ARG002 - a port
+        return header_object(headers, b"headway-attributes")
+
+    def writer(self, settings: Settings) -> Write:
+        return partial(_spliced if settings.only_model else _merged, settings)
+
+    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return Whole("the provider's answer is not JSON")
+        if type(document) is not dict:
+            return Whole("the provider's answer is not a JSON object")
+        if error := document.get("error"):
+            return Whole(f"the provider answered with an error: {error_words(error)}")
+        if type(document.get("data")) is not list:
+            return Whole("the provider's answer has no `data`")
+        usage, model = document.get("usage"), document.get("model")
+        asked = usage.get("prompt_tokens") if type(usage) is dict else None
+        tokens = {"input": asked} if type(asked) is int and 0 < asked < _MOST_TOKENS else NO_TOKENS
+        return Whole(None, tokens, model[:200] if type(model) is str else "")
+
+    def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port
+        return None
+
+    def fault(self, problem: Problem) -> bytes:
+        return fault(problem)
+
+    def fault_event(self, problem: Problem) -> bytes:
+        return fault(problem)
+
+    def complaint(self, body: bytes) -> Complaint:
+        return complaint(body)
+
+
+def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
+    return splice_model(ask, settings.model) or _merged(settings, ask, headers)
+
+
+def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:  # noqa: ARG001 - a `Write`
+    given: dict[str, Any] = ask.document or read_object(ask.body)
+    return orjson.dumps(
+        {**settings.parameters, **given, **settings.locked, "model": settings.model}
+    )
