@@ -69,10 +69,19 @@ class Runtime(Protocol):
 
 @dataclass(slots=True)
 class Stop:
-    """How a run is asked to end: the session sets `end`, the runner calls it at the deadline."""
+    """How a run is asked to end: at its deadline, or when the caller left, also before it began.
+
+    Asked on one thread and heard on another; whichever comes second calls `end`.
+    """
 
     end: Callable[[], None] | None = None
     asked: bool = False
+
+    def when_asked(self, end: Callable[[], None]) -> None:
+        """Let `end` be called when somebody asks, and at once if somebody has asked already."""
+        self.end = end
+        if self.asked:
+            end()
 
     def ask(self) -> None:
         self.asked = True

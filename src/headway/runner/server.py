@@ -59,6 +59,8 @@ class Runner:
     body_limit: int
     room: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_WAITING))
     """Requests that may run or wait for a thread; more are answered 503 at once."""
+    awaited: dict[str, list[Callable[[_Answer], None]]] = field(default_factory=dict)
+    """Who waits for a model that is being loaded: not one thread for each of them."""
 
     def on_head(self, call: Call) -> None:
         call.collect(self.body_limit, self._on_body)
@@ -84,7 +86,7 @@ class Runner:
             self._model(call, path.removeprefix(_MODELS), body)
         elif path.startswith(_REPOSITORY + "models/") and path.endswith("/load"):
             digest = path.removeprefix(_REPOSITORY + "models/").removesuffix("/load")
-            self._later(call, self.loads, partial(self._load, _digest(digest)))
+            self._later(call, partial(self._load, _digest(digest)))
         else:
             call.respond(404, _JSON, open_inference.error(f"nothing is at {path}"))
 
@@ -94,54 +96,71 @@ class Runner:
         if what == "infer" and call.method == "POST":
             session = self.cache.ready(digest)
             if session is not None:
-                self._infer(call, digest, session, body)
+                self._infer(call, digest, session, body=body)
             else:
+                then = partial(self._infer, call, digest, body=body)
                 self._later(
-                    call,
-                    self.loads,
-                    partial(self._load, digest),
-                    then=partial(self._infer_loaded, call, digest, body),
+                    call, partial(self._load, digest), partial(self._loaded, call, digest, then)
                 )
         elif what == "ready" and call.method == "GET":
             ready = self.cache.ready(digest) is not None
             call.respond(200 if ready else 503, _JSON, orjson.dumps({"ready": ready}))
         elif what == "" and call.method == "GET":
-            self._later(call, self.loads, partial(self._describe, digest))
+            then = partial(self._describe, call, digest)
+            self._later(
+                call, partial(self._load, digest), partial(self._loaded, call, digest, then)
+            )
         else:
             call.respond(404, _JSON, open_inference.error(f"nothing is at {call.path}"))
 
-    def _infer_loaded(self, call: Call, digest: str, body: bytes) -> None:
+    def _loaded(self, call: Call, digest: str, then: Callable[[Session], None]) -> None:
         session = self.cache.ready(digest)
         if session is None:
             call.respond(503, _BUSY, open_inference.error("the model was dropped; try again"))
         else:
-            self._infer(call, digest, session, body)
+            then(session)
 
-    def _infer(self, call: Call, digest: str, session: Session, body: bytes) -> None:
+    def _infer(self, call: Call, digest: str, session: Session, *, body: bytes) -> None:
         stop = Stop()
         call.on_gone = lambda _call: stop.ask()
         model = (call.headers.get(b"headway-model") or digest.encode()).decode("latin-1")
         version = (call.headers.get(b"headway-model-version") or b"").decode("latin-1")
-        timer = asyncio.get_running_loop().call_later(RUN_SECONDS, stop.ask)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(RUN_SECONDS, stop.ask)
 
         def run() -> _Answer:
             try:
+                if stop.asked:
+                    raise OutOfTime("nobody waits for the answer any more")
                 inference = open_inference.read(body, session.inputs, session.outputs)
                 with self.blackbox.busy(digest):
                     outputs = session.run(inference.inputs, inference.outputs, stop)
                 return 200, _JSON, open_inference.answer(inference.id, model, version, outputs)
             finally:
-                timer.cancel()
+                loop.call_soon_threadsafe(timer.cancel)
 
-        self._later(call, self.work, run)
+        self._later(call, partial(self._apart, self.work, run))
 
-    def _load(self, digest: str) -> _Answer:
-        self.cache.load(digest)
-        return 200, _JSON, b"{}"
+    def _load(self, digest: str, done: Callable[[_Answer], None]) -> None:
+        """Load a model on a thread of its own, once for all who wait for it."""
+        if (waiting := self.awaited.get(digest)) is not None:
+            waiting.append(done)
+            return
+        self.awaited[digest] = [done]
 
-    def _describe(self, digest: str) -> _Answer:
-        session = self.cache.load(digest)
-        return 200, _JSON, open_inference.description(digest, "", session.inputs, session.outputs)
+        def load() -> _Answer:
+            self.cache.load(digest)
+            return 200, _JSON, b"{}"
+
+        def loaded(answer: _Answer) -> None:
+            for each in self.awaited.pop(digest):
+                each(answer)
+
+        self._apart(self.loads, load, loaded)
+
+    def _describe(self, call: Call, digest: str, session: Session) -> None:
+        said = open_inference.description(digest, "", session.inputs, session.outputs)
+        call.respond(200, _JSON, said)
 
     def _pin(self, body: bytes) -> _Answer:
         try:
@@ -151,18 +170,23 @@ class Runner:
         self.cache.pin(frozenset(str(digest) for digest in digests))
         return 200, _JSON, b"{}"
 
+    def _apart(
+        self, executor: Executor, work: Callable[[], _Answer], done: Callable[[_Answer], None]
+    ) -> None:
+        """Work off the loop, and tell it on the loop."""
+        loop = asyncio.get_running_loop()
+        executor.submit(lambda: loop.call_soon_threadsafe(done, _answered(work)))
+
     def _later(
         self,
         call: Call,
-        executor: Executor,
-        work: Callable[[], _Answer],
+        begin: Callable[[Callable[[_Answer], None]], None],
         then: Callable[[], None] | None = None,
     ) -> None:
-        """Work off the loop, and answer on it; `then` instead of the answer if it went well."""
+        """Begin what takes time, and answer when it is done; `then` instead if it went well."""
         if not self.room.acquire(blocking=False):
             call.respond(503, _BUSY, open_inference.error("too many requests wait; try again"))
             return
-        loop = asyncio.get_running_loop()
         gone = call.on_gone
 
         def done(answer: _Answer) -> None:
@@ -180,7 +204,7 @@ class Runner:
                 gone(call)
 
         call.on_gone = left
-        executor.submit(lambda: loop.call_soon_threadsafe(done, _answered(work)))
+        begin(done)
 
     def _finish(self, call: Call, work: Callable[[], _Answer]) -> None:
         call.respond(*_answered(work))

@@ -71,7 +71,7 @@ class OnnxSession:
         def end() -> None:
             options.terminate = True
 
-        stop.end = end
+        stop.when_asked(end)
         feed = {
             tensor.name: self._np.array(tensor.data, dtype=_NUMPY[tensor.datatype]).reshape(
                 tensor.shape

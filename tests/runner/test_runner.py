@@ -1,0 +1,188 @@
+"""The runner over its socket: who waits for what, and what is not done for callers that left."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from headway.runner.blackbox import BlackBox, Suspects
+from headway.runner.cache import Cache
+from headway.runner.ports import OutOfTime, Stop, Tensor, TensorSpec
+from headway.runner.server import Runner
+from headway.wire.loop import run as run_on
+from headway.wire.server import serve
+
+INFER = json.dumps(
+    {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}
+).encode()
+
+
+@dataclass
+class Scripted:
+    """A runtime and its models: `slow` ones are loaded when told, `endless` ones never end."""
+
+    may_load: threading.Event = field(default_factory=threading.Event)
+    loads: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+    running: threading.Event = field(default_factory=threading.Event)
+
+    def load(self, model: bytes) -> "Session":
+        name = model.decode()
+        self.loads[name] += 1
+        if name.startswith("slow"):
+            assert self.may_load.wait(10)
+        return Session(name, self)
+
+    def read(self, digest: str) -> bytes:
+        return digest.removeprefix("sha256:").encode()
+
+
+@dataclass
+class Session:
+    name: str
+    script: Scripted
+    memory: int = 1
+    inputs: tuple[TensorSpec, ...] = (TensorSpec("x", "FP32", (1,)),)
+    outputs: tuple[TensorSpec, ...] = (TensorSpec("y", "FP32", (1,)),)
+
+    def run(
+        self, inputs: Sequence[Tensor], outputs: Sequence[str], stop: Stop
+    ) -> Sequence[Tensor]:
+        del inputs, outputs
+        self.script.runs[self.name] += 1
+        if self.name == "endless":
+            ended = threading.Event()
+            stop.when_asked(ended.set)
+            self.script.running.set()
+            assert ended.wait(10), "nobody stopped it"
+            raise OutOfTime("it was stopped")
+        return [Tensor("y", "FP32", (1,), [2.0])]
+
+
+@dataclass
+class Peer:
+    """Speaks to the runner, one connection for each request."""
+
+    path: Path
+
+    async def begin(self, model: str) -> asyncio.StreamWriter:
+        """Send a request for inference and wait for nothing."""
+        _, writer = await self._send("POST", f"/v2/models/{model}/infer", INFER)
+        return writer
+
+    async def ask(self, method: str, target: str, body: bytes = b"") -> int:
+        """Return the status of the answer."""
+        reader, writer = await self._send(method, target, body)
+        status = int((await reader.readline()).split()[1])
+        await hang_up(writer)
+        return status
+
+    async def infer(self, model: str) -> int:
+        return await self.ask("POST", f"/v2/models/{model}/infer", INFER)
+
+    async def _send(
+        self, method: str, target: str, body: bytes
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        head = f"{method} {target} HTTP/1.1\r\nHost: runner\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return reader, writer
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+Story = Callable[[Peer], Awaitable[None]]
+
+
+def with_a_runner(tmp_path: Path, script: Scripted, story: Story) -> None:
+    """Tell a story to a runner in which one model runs, and two load, at a time."""
+    blackbox = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: 0.0, suspects=Suspects.NONE)
+    cache = Cache(store=script, runtimes={"onnx": lambda: script}, limit=100, blackbox=blackbox)
+
+    async def told() -> None:
+        path = tmp_path / "s"
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(path))
+        sock.listen()
+        with ThreadPoolExecutor(1) as work, ThreadPoolExecutor(2) as loads:
+            runner = Runner(
+                cache=cache, blackbox=blackbox, work=work, loads=loads, body_limit=1 << 20
+            )
+            server = await serve(sock, runner)
+            try:
+                async with asyncio.timeout(20):
+                    await story(Peer(path))
+            finally:
+                script.may_load.set()
+                await server.drain(1)
+
+    run_on(told())
+
+
+def test_nothing_is_run_for_a_caller_that_left_while_it_waited(tmp_path: Path) -> None:
+    script = Scripted()
+
+    async def story(peer: Peer) -> None:
+        running = await peer.begin("endless")
+        await asyncio.to_thread(script.running.wait, 10)
+        waiting = await peer.begin("endless")
+        assert await peer.ask("GET", "/v2/health/live") == 200  # it waits behind the first now
+        await hang_up(waiting)
+        assert await peer.ask("GET", "/v2/health/live") == 200
+        await hang_up(running)
+        assert await peer.infer("quick") == 200
+
+    with_a_runner(tmp_path, script, story)
+
+    assert script.runs == {"endless": 1, "quick": 1}
+
+
+def test_many_who_wait_for_one_model_keep_no_other_from_being_loaded(tmp_path: Path) -> None:
+    script = Scripted()
+
+    async def story(peer: Peer) -> None:
+        patient = [asyncio.create_task(peer.infer("slow")) for _ in range(5)]
+        patient.append(asyncio.create_task(peer.ask("GET", "/v2/models/slow")))
+        assert await peer.ask("GET", "/v2/health/live") == 200
+        assert await peer.infer("quick") == 200
+        script.may_load.set()
+        assert await asyncio.gather(*patient) == [200] * 6
+
+    with_a_runner(tmp_path, script, story)
+
+    assert script.loads == {"slow": 1, "quick": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/v2", 200),
+        ("GET", "/v2/health/ready", 200),
+        ("GET", "/v2/models/quick/ready", 503),
+        ("POST", "/v2/repository/models/quick/load", 200),
+        ("GET", "/v2/models/quick", 200),
+        ("GET", "/v2/models/quick/infer", 404),
+        ("POST", "/v2/models/quick/infer", 400),
+        ("GET", "/elsewhere", 404),
+    ],
+)
+def test_what_the_runner_can_be_asked(
+    tmp_path: Path, method: str, target: str, status: int
+) -> None:
+    async def story(peer: Peer) -> None:
+        assert await peer.ask(method, target, b"{}") == status
+
+    with_a_runner(tmp_path, Scripted(), story)
