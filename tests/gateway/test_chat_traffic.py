@@ -275,6 +275,33 @@ def test_an_address_that_guesses_is_refused_before_anything_is_hashed(traffic: T
     assert hashed == guesses[:20]
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (
+            {"credential": "unset"},
+            "the credential 'unset' has no value: set HEADWAY_SECRET_UNSET",
+        ),
+        (
+            {"base_url": "https://elsewhere.example.com/v1"},
+            (
+                "the credential 'test' is not for elsewhere.example.com: to send it there, "
+                'set HEADWAY_SECRET_TEST_HOSTS="elsewhere.example.com"'
+            ),
+        ),
+    ],
+)
+def test_a_check_of_a_version_whose_credential_is_missing_names_the_variable(
+    traffic: Traffic, target: dict[str, str], words: str
+) -> None:
+    traffic.serve(versions={("bot", "1.0.0"): traffic.target(**target)})
+    status, _, answer = chat(
+        traffic, authorization="", headway_check="1.0.0", headway_hop=HOP_SECRET
+    )
+    assert (status, answer["error"]["message"]) == (502, words)
+    assert traffic.provider.requests == []
+
+
 def test_key_may_come_as_x_api_key(traffic: Traffic) -> None:
     assert chat(traffic, authorization="", x_api_key=traffic.gateway.key)[0] == 200
 

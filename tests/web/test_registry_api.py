@@ -38,6 +38,33 @@ def test_a_model_shows_what_can_be_done_next_by_this_caller(bot: Api, api: MakeA
     assert "archive" not in bot.done("GET", "/models/bot")["links"]
 
 
+@pytest.mark.parametrize(
+    ("more", "needs"),
+    [
+        ({}, []),
+        (
+            {"credential": "lab-7"},
+            ["HEADWAY_SECRET_LAB_7", "HEADWAY_SECRET_LAB_7_HOSTS=api.example.com"],
+        ),
+        (
+            {"credential": "openai"},
+            ["HEADWAY_SECRET_OPENAI", "HEADWAY_SECRET_OPENAI_HOSTS=api.example.com"],
+        ),
+        (
+            {"credential": "openai", "base_url": "https://eu.api.openai.com/v1"},
+            ["HEADWAY_SECRET_OPENAI"],
+        ),
+    ],
+)
+def test_who_registers_a_version_is_told_what_gateways_need_for_it(
+    admin: Api, more: dict[str, str], needs: list[str]
+) -> None:
+    admin.done("POST", "/models", {"name": "bot"})
+    body = {"version": "1.0.0", "target": OPENAI | more}
+    assert admin.done("POST", "/models/bot/versions", body)["needs"] == needs
+    assert admin.done("GET", "/models/bot/versions/1.0.0")["needs"] == needs
+
+
 def test_a_merge_patch_changes_what_it_names(admin: Api) -> None:
     admin.done("POST", "/models", {"name": "bot", "tags": {"a": "1", "b": "2"}})
     changed = admin.done(

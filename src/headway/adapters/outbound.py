@@ -20,13 +20,13 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from headway.kernel.errors import Invalid, Refused
+from headway.registry.credential import BUILT_IN, HOSTS, VARIABLE, may_go_to, variable_name
 from headway.wire.upstream import Origin, Route
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ALLOW: Final = "HEADWAY_OUTBOUND_ALLOW"
-_VARIABLE: Final = "HEADWAY_SECRET_"
 _PORTS: Final = {"https": 443, "http": 80}
 _NAME: Final = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?\Z"
@@ -356,12 +356,6 @@ class Secret:
         return "Secret(…)"
 
 
-_BOUND: Final[Mapping[str, tuple[str, ...]]] = {
-    "OPENAI": ("api.openai.com", "*.api.openai.com"),
-    "ANTHROPIC": ("api.anthropic.com",),
-}
-
-
 class Secrets:
     """Credentials by name, each bound to the hosts that it may be sent to.
 
@@ -373,14 +367,14 @@ class Secrets:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._values: dict[str, Secret] = {}
-        self._hosts: dict[str, tuple[str, ...]] = dict(_BOUND)
+        self._hosts: dict[str, tuple[str, ...]] = dict(BUILT_IN)
         for variable, value in environ.items():
-            if not variable.startswith(_VARIABLE):
+            if not variable.startswith(VARIABLE):
                 continue
-            name = variable.removeprefix(_VARIABLE)
-            if name.endswith("_HOSTS"):
+            name = variable.removeprefix(VARIABLE)
+            if name.endswith(HOSTS):
                 hosts = (host.strip().lower() for host in value.split(","))
-                self._hosts[name.removesuffix("_HOSTS")] = tuple(host for host in hosts if host)
+                self._hosts[name.removesuffix(HOSTS)] = tuple(host for host in hosts if host)
             else:
                 self._values[name] = Secret(value.strip())
 
@@ -389,25 +383,19 @@ class Secrets:
 
         The message never holds a value.
         """
-        name = credential.upper().replace("-", "_")
-        variable = _VARIABLE + name
-        if name.endswith("_HOSTS") or name not in self._values:
+        name = variable_name(credential)
+        variable = VARIABLE + name
+        if name.endswith(HOSTS) or name not in self._values:
             raise Refused(f"the credential {credential!r} has no value: set {variable}")
         value = self._values[name].reveal()
         if not value.isascii() or not value.isprintable() or not value or " " in value:
             raise Refused(f"{variable} holds blanks or characters that cannot be in a header")
-        if not any(_matches(pattern, _plain(host)) for pattern in self._hosts.get(name, ())):
+        if not may_go_to(host, self._hosts.get(name, ())):
             raise Refused(
                 f"the credential {credential!r} is not for {host}: "
-                f'to send it there, set {variable}_HOSTS="{host}"'
+                f'to send it there, set {variable}{HOSTS}="{host}"'
             )
         return value
 
     def __repr__(self) -> str:
         return f"Secrets({', '.join(sorted(self._values))})"
-
-
-def _matches(pattern: str, host: str) -> bool:
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return host == pattern

@@ -100,6 +100,8 @@ def create(
         show_json(registered)
     else:
         click.echo(f"{model} {registered['version']} registered, {registered['digest'][:19]}")
+        for variable in registered["needs"]:
+            click.echo(f"gateways need {variable}")
 
 
 @versions.command("show")

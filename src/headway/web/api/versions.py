@@ -10,6 +10,7 @@ from headway.artifacts.artifact import DIGEST_PATTERN
 from headway.auth.role import Permission
 from headway.kernel.canonical import Json
 from headway.kernel.names import NAME_PATTERN
+from headway.registry.credential import needs
 from headway.registry.model import State, Version
 from headway.registry.ports import VersionQuery
 from headway.registry.release import tag_filter
@@ -175,6 +176,8 @@ class VersionShown(Shown):
     created_by: str
     updated_at: Time
     revision: int
+    needs: list[str]
+    """Variables that gateways must have to call it, as `NAME` or `NAME=what`."""
     links: Links
 
 
@@ -267,6 +270,7 @@ def shown(version: Version) -> VersionShown:
             "created_by": version.created_by,
             "updated_at": rfc3339(version.updated_at),
             "revision": version.revision,
+            "needs": list(needs(version.target)),
             "links": _links(version),
         }
     )
