@@ -10,7 +10,15 @@ import sqlalchemy as sa
 from tests.persistence.examples import artifact, ask, do, event, model, start
 
 from headway.kernel.clock import MINUTE, utc_now
-from headway.kernel.errors import Busy, Contended, HeadwayError, Invalid, Refused, Unavailable
+from headway.kernel.errors import (
+    Busy,
+    Contended,
+    HeadwayError,
+    Invalid,
+    Refused,
+    Unavailable,
+    Undone,
+)
 from headway.persistence import work as sql
 from headway.persistence.engine import (
     Database,
@@ -22,6 +30,7 @@ from headway.persistence.engine import (
     safe_for_several_writers,
 )
 from headway.persistence.tables import counters, settings
+from headway.testing.postgres import Postgres
 
 ONE = sa.select(sa.literal(1))
 
@@ -66,13 +75,15 @@ def test_every_connection_to_sqlite_is_durable_and_careful(sqlite_database: Data
     }
 
 
-def test_every_connection_to_postgres_is_durable_and_bounded(postgres_database: Database) -> None:
-    with postgres_database.engine.connect() as connection:
+def test_every_connection_to_postgres_is_durable_and_bounded(postgres_server: Postgres) -> None:
+    url = postgres_server.create_database("bounded")
+    with open_database(url) as database, database.engine.connect() as connection:
         found = {
             name: connection.exec_driver_sql(f"SHOW {name}").scalar()
             for name in (
                 "synchronous_commit",
                 "statement_timeout",
+                "lock_timeout",
                 "idle_in_transaction_session_timeout",
                 "transaction_isolation",
                 "application_name",
@@ -81,10 +92,12 @@ def test_every_connection_to_postgres_is_durable_and_bounded(postgres_database: 
     assert found == {
         "synchronous_commit": "on",
         "statement_timeout": "10s",
+        "lock_timeout": "3s",
         "idle_in_transaction_session_timeout": "15s",
         "transaction_isolation": "read committed",
         "application_name": "headway",
     }
+    postgres_server.drop_database("bounded")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +246,7 @@ def test_writers_that_block_each_other_are_told_to_try_again(postgres_database: 
     change = sa.update(counters).values(number=counters.c.number + 1)
     with Transaction(postgres_database) as first, Transaction(postgres_database) as second:
         first.run(change)
-        with pytest.raises(Contended):
+        with pytest.raises(Undone):
             second.run(change)
 
 

@@ -6,6 +6,7 @@ HeadwayError
 ├── NotFound              nothing has that name, or the key may not see it
 ├── Conflict              somebody else was first, or something stands in the way; look again
 │   └── Contended         another writer holds the store at this moment; try again
+│       └── Undone        undone at once in favour of another writer: try again without waiting
 ├── PreconditionFailed    the caller named a revision, and it is not the present one
 ├── PreconditionRequired  a change here must name the revision that it was made from
 ├── Refused               understood, but the rules forbid it; retrying will not help
@@ -56,6 +57,10 @@ class Contended(Conflict):
     """Another writer was faster, or holds what is needed; a repeat may succeed."""
 
     retry_after = 1
+
+
+class Undone(Contended):
+    """The store undid it in favour of another writer: the same unit of work may be repeated."""
 
 
 class PreconditionFailed(HeadwayError):

@@ -6,7 +6,8 @@ comes from unique indexes, revisions and row locks.
 
 What a driver reports becomes one of the errors of `headway.kernel.errors`:
 
-    Contended               lost against another writer; the same unit of work may be tried again
+    Contended               another writer holds the database for long: tell the caller
+    └── Undone              lost against another writer; repeat the same unit of work
     StorageUnavailable      no answer, no space
     ├── OutcomeUnknown      the connection broke during COMMIT: look it up before repeating
     └── StorageFailed       the disk failed: nothing may go on with this process' connections
@@ -32,6 +33,7 @@ from headway.kernel.errors import (
     Refused,
     StorageUnavailable,
     Unavailable,
+    Undone,
 )
 from headway.persistence.tables import GENERATION, counters, now
 
@@ -467,7 +469,7 @@ def meaning(error: exc.DBAPIError, *, at_commit: bool = False) -> Exception:
     if isinstance(error, exc.ProgrammingError) and state:
         return error
     if state in _TRY_AGAIN:
-        return Contended("somebody else changed the same rows at the same time; look again")
+        return Undone("somebody else changed the same rows at the same time; look again")
     if state == _ABORTED:
         return Conflict("an earlier statement of this transaction failed; look again")
     if isinstance(error, exc.IntegrityError):

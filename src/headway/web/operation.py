@@ -6,11 +6,14 @@ OpenAPI document is written from it. A view is what is left: call one service, s
 
 import hashlib
 import hmac
+import random
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Final, Literal, TypeVar, cast
 
 from flask import Flask, Request, Response, current_app, g, request
@@ -23,7 +26,9 @@ from headway.kernel.errors import (
     Fault,
     Invalid,
     PreconditionRequired,
+    StorageUnavailable,
     Unauthenticated,
+    Undone,
     Unsupported,
 )
 from headway.kernel.ids import new_id
@@ -34,7 +39,7 @@ from headway.web.live import Viewers
 from headway.web.patience import Failures
 from headway.web.reading import read_json
 from headway.web.schemas import Body, Query, Shown
-from headway.web.transaction import Joined, only_reading, whole_request
+from headway.web.transaction import Joined, attempt, only_reading, whole_request
 from headway.web.validation import read_body, read_query
 
 JSON: Final = "application/json"
@@ -45,6 +50,8 @@ BODY_LIMIT: Final = 1 << 20
 ETAG_PATTERN: Final = r'^("[0-9]{1,15}"|\*)$'
 IDEMPOTENCY_PATTERN: Final = r"^[ -~]{1,255}$"
 
+_PAUSES: Final = (0.02, 0.05, 0.1)
+"""Seconds at most before each repeat of what was undone."""
 _READS: Final = frozenset({"GET", "HEAD"})
 _EXTENSION: Final = "headway"
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,15})"\Z')
@@ -123,12 +130,25 @@ class Operation:
         wishes = _wishes(self.declaration)
         arguments = {**path, **self._asked(wishes.query)}
         if wishes.dry_run:
-            with whole_request():
-                return self._answer(arguments)
+            return _again(partial(self._tried, arguments))
         if wishes.key is not None:
             return self._once(arguments, wishes.key)
-        with only_reading(wanted=self._reads()):
+        if self.declaration.uploads:  # its bytes are gone when they have been read
             return self._answer(arguments)
+        return _again(partial(self._carried_out, arguments))
+
+    def _tried(self, arguments: Mapping[str, object]) -> Response:
+        with whole_request():
+            return self._answer(arguments)
+
+    def _carried_out(self, arguments: Mapping[str, object]) -> Response:
+        with only_reading(wanted=self._reads()), attempt() as this:
+            try:
+                return self._answer(arguments)
+            except Undone as error:
+                if this.committed:  # a part of it lasts: the caller must look
+                    raise Conflict(str(error)) from error
+                raise
 
     def _reads(self) -> bool:
         declared = self.declaration
@@ -181,11 +201,13 @@ class Operation:
             return kept
         with state().running.one(scope):
             try:
-                return self._kept_answer(arguments, scope, digest)
-            except Conflict:
-                # Another process was faster with the same key: then its answer is there now.
-                if (kept := _kept(scope, digest)) is not None:
-                    return kept
+                return _again(partial(self._kept_answer, arguments, scope, digest))
+            except (Conflict, StorageUnavailable):
+                # Another process was faster with the same key, or the word that we committed was
+                # lost on its way: then the answer is there now.
+                with suppress(StorageUnavailable):
+                    if (kept := _kept(scope, digest)) is not None:
+                        return kept
                 raise
 
     def _kept_answer(self, arguments: Mapping[str, object], scope: Scope, digest: str) -> Response:
@@ -204,6 +226,19 @@ class Operation:
                 work.commit()
             whole.commit()
         return response
+
+
+def _again(unit: Callable[[], Response]) -> Response:
+    """Carry a unit of work out, anew for as long as it is undone in favour of others, four times.
+
+    The pauses are left to chance, so that two who met do not meet again.
+    """
+    for pause in _PAUSES:
+        try:
+            return unit()
+        except Undone:
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
+    return unit()
 
 
 def operation(

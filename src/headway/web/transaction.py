@@ -45,8 +45,10 @@ class Joined(Generic[W]):
     def __call__(self) -> AbstractContextManager[W]:
         if _reading.get():
             return self._look()
-        whole = _current.get()
-        return self._begin() if whole is None else whole.join(self._begin)
+        if (whole := _current.get()) is not None:
+            return whole.join(self._begin)
+        attempt = _attempt.get()
+        return self._begin() if attempt is None else attempt.watch(self._begin)
 
 
 class Whole:
@@ -88,6 +90,29 @@ class Whole:
             opened.__exit__(None, None, None)
 
 
+class Attempt:
+    """One attempt at a request of several transactions; says whether any was committed."""
+
+    def __init__(self) -> None:
+        self.committed = False
+
+    @contextmanager
+    def watch(self, begin: Callable[[], AbstractContextManager[W]]) -> Iterator[W]:
+        with begin() as work:
+            yield cast("W", _Watched(work, self))
+
+
+@contextmanager
+def attempt() -> Iterator[Attempt]:
+    """Watch the transactions of this block that are neither joined nor only read."""
+    found = Attempt()
+    token = _attempt.set(found)
+    try:
+        yield found
+    finally:
+        _attempt.reset(token)
+
+
 @contextmanager
 def only_reading(*, wanted: bool = True) -> Iterator[None]:
     """Let every transaction of a `Joined` Begin in this block only read."""
@@ -113,6 +138,7 @@ def whole_request() -> Iterator[Whole]:
 
 
 _reading: Final[ContextVar[bool]] = ContextVar("headway.web.reading", default=False)
+_attempt: Final[ContextVar[Attempt | None]] = ContextVar("headway.web.attempt", default=None)
 _current: Final[ContextVar[Whole | None]] = ContextVar("headway.web.transaction", default=None)
 
 
@@ -127,4 +153,19 @@ class _Lent:
         self.committed = True
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any repository of any work
+        return getattr(self._work, name)
+
+
+class _Watched:
+    """A work whose `commit` is done, and noted."""
+
+    def __init__(self, work: Any, attempt: Attempt) -> None:  # noqa: ANN401 - likewise
+        self._work = work
+        self._attempt = attempt
+
+    def commit(self) -> None:
+        self._work.commit()
+        self._attempt.committed = True
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - likewise
         return getattr(self._work, name)

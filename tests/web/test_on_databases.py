@@ -1,18 +1,22 @@
-"""What is promised of repeats and dry runs holds on a real database as well."""
+"""What is promised of repeats and dry runs holds on real databases as well."""
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from tests.web.world import Api, World
 
 from headway.app import create_app
-from headway.persistence.engine import Database, open_database
+from headway.kernel.errors import Undone
+from headway.persistence.engine import Database, OutcomeUnknown, Transaction, open_database
 from headway.persistence.schema import upgrade
-from headway.persistence.work import begin
+from headway.persistence.tables import counters
+from headway.persistence.work import SqlWork, begin
 from headway.web.transaction import Joined
 
 OPENAI = {"provider": "openai", "base_url": "https://api.example.com/v1", "model": "m"}
@@ -105,6 +109,95 @@ def test_a_kept_answer_lasts_as_long_as_its_effect(bot: Api, database: Database)
         assert len(work.outbox.latest(model="bot")) == 4
     fixed = bot("POST", "/models/bot/versions", body | {"version": "1.2.0"}, headers=head)
     assert fixed.status_code == 201
+
+
+@pytest.mark.parametrize("head", [{}, {"Idempotency-Key": "one"}])
+@pytest.mark.parametrize(("undone", "status"), [(3, 201), (4, 503)])
+def test_what_was_undone_for_another_writer_is_tried_four_times(
+    tmp_path: Path, database: Database, head: dict[str, str], undone: int, status: int
+) -> None:
+    left = [0]
+
+    @contextmanager
+    def crowded() -> Iterator[SqlWork]:
+        with begin(database) as work:
+            commit = work.commit
+
+            def undone_at_first() -> None:
+                left[0] -= 1
+                if left[0] >= 0:
+                    raise Undone("somebody else changed the same rows")
+                commit()
+
+            work.commit = undone_at_first  # type: ignore[method-assign]  # a store that is crowded
+            yield work
+
+    world = World(tmp_path / "artifacts", begin=Joined(crowded, partial(begin, database)))
+    api = Api(create_app(world.services).test_client(), world.key("admin"))
+    left[0] = undone
+    answer = api("POST", "/models", {"name": "bot"}, headers=head)
+
+    assert answer.status_code == status
+    assert (api("GET", "/models/bot").status_code == 200) is (status == 201)
+
+
+def test_a_request_that_waited_too_long_for_a_lock_is_done_when_the_lock_is_gone(
+    tmp_path: Path, postgres_database: Database
+) -> None:
+    opened = [0]
+    with Transaction(postgres_database) as holder:
+
+        @contextmanager
+        def queueing() -> Iterator[SqlWork]:
+            opened[0] += 1
+            if opened[0] == 2:
+                holder.close()
+            with begin(postgres_database) as work:
+                yield work
+
+        world = World(
+            tmp_path / "artifacts", begin=Joined(queueing, partial(begin, postgres_database))
+        )
+        api = Api(create_app(world.services).test_client(), world.key("admin"))
+        holder.run(sa.update(counters).values(number=counters.c.number + 1))
+        opened[0] = 0
+        made = api("POST", "/keys", {"name": "app", "role": "caller"})
+
+    assert made.status_code == 201
+    assert opened[0] == 2
+    assert [key["name"] for key in api.done("GET", "/keys")["items"]].count("app") == 1
+
+
+def test_an_answer_whose_commit_was_not_confirmed_is_looked_up(
+    tmp_path: Path, database: Database
+) -> None:
+    lost = [False]
+
+    @contextmanager
+    def far_away() -> Iterator[SqlWork]:
+        with begin(database) as work:
+            commit = work.commit
+
+            def unconfirmed() -> None:
+                commit()
+                if lost[0]:
+                    lost[0] = False
+                    raise OutcomeUnknown("the connection was lost while it committed")
+
+            work.commit = unconfirmed  # type: ignore[method-assign]  # a store that is far away
+            yield work
+
+    world = World(tmp_path / "artifacts", begin=Joined(far_away, partial(begin, database)))
+    api = Api(create_app(world.services).test_client(), world.key("admin"))
+    head = {"Idempotency-Key": "one"}
+    lost[0] = True
+    made = api("POST", "/models", {"name": "bot"}, headers=head)
+    lost[0] = True
+    unsure = api("POST", "/models", {"name": "other"})
+
+    assert (made.status_code, made.headers["Idempotency-Replayed"]) == (201, "true")
+    assert unsure.status_code == 503
+    assert unsure.get_json()["type"].endswith("/storage-unavailable")
 
 
 def test_reading_waits_for_no_writer_and_writing_does_not_wait_for_ever(
