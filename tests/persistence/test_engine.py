@@ -16,6 +16,7 @@ from headway.kernel.errors import (
     HeadwayError,
     Invalid,
     Refused,
+    StorageUnavailable,
     Unavailable,
     Undone,
 )
@@ -136,6 +137,43 @@ def test_a_reader_sees_one_moment(database: Database) -> None:
         do(partial(sql.begin, database), lambda work: work.settings.keep("a", "b"))
         assert reader.settings.get("a") is None
     assert ask(partial(sql.begin, database), lambda work: work.settings.get("a")) == "b"
+
+
+LONG = sa.text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "
+    "SELECT count(*) FROM n"
+)
+SHORT = sa.text(str(LONG).replace("1000000000", "50000"))
+
+
+def test_a_statement_that_reads_for_too_long_is_ended(sqlite_database: Database) -> None:
+    hasty = replace(sqlite_database, longest_read=0.05)
+    with (
+        Transaction(hasty, read_only=True) as reader,
+        pytest.raises(StorageUnavailable, match="too long"),
+    ):
+        reader.rows(LONG)
+    ping(sqlite_database)
+
+
+def test_who_writes_on_a_connection_after_a_reader_may_take_longer(
+    sqlite_database: Database,
+) -> None:
+    hasty = replace(sqlite_database, longest_read=0)
+    ping(hasty)
+    with Transaction(hasty) as writer:
+        assert writer.scalar(SHORT) == 50_000
+        assert writer.scalar(SHORT) == 50_000
+
+
+def test_a_reader_that_stays_for_too_long_is_ended_and_its_connection_is_free(
+    database: Database,
+) -> None:
+    with Transaction(replace(database, longest_read=0), read_only=True) as reader:
+        assert reader.scalar(ONE) == 1
+        with pytest.raises(StorageUnavailable, match="too long"):
+            reader.scalar(ONE)
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # this kind
 
 
 def test_a_writer_that_waited_too_long_is_told_that_somebody_writes(

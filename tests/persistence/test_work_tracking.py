@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-import sqlalchemy as sa
 from tests.conftest import Begin, Work
 from tests.persistence.examples import (
     NOON,
@@ -23,10 +22,7 @@ from tests.persistence.examples import (
 
 from headway.kernel.clock import HOUR, MINUTE
 from headway.kernel.errors import Conflict, NotFound
-from headway.persistence import evidence as sql_evidence
-from headway.persistence import tables
 from headway.persistence import work as sql
-from headway.persistence.engine import Database, Transaction
 from headway.testing import memory
 from headway.tracking.measurement import Batch, FirstEvent, Measurement, Score, Veto
 from headway.tracking.sketch import Sketch
@@ -316,16 +312,17 @@ def test_units_are_forgotten_and_late_ones_do_not_come_back(begin: Begin) -> Non
     assert ask(begin, lambda work: work.evidence.of("dep_1")) == [evidence(n=2)]
 
 
-def test_forgotten_units_leave_no_row_behind(database: Database) -> None:
-    begin = partial(sql.begin, database)
-    many = sql_evidence._CHUNK + 10
-    do(begin, lambda work: work.evidence.add("dep_1", (), [first(unit) for unit in range(many)]))
+def test_forgotten_units_go_a_few_at_a_time_and_no_others(begin: Begin) -> None:
+    do(begin, lambda work: work.evidence.add("dep_1", (), [first(unit) for unit in range(10)]))
     do(begin, lambda work: work.evidence.add("dep_2", (), (first(1),)))
     do(begin, lambda work: work.evidence.forget_units("dep_1"))
-    do(begin, lambda work: work.measurements.merge(before=0, limit=9))
-    with Transaction(database) as transaction:
-        left = transaction.rows(sa.select(tables.first_events.c.unit))
-    assert [row.unit for row in left] == [1]
+
+    def sweep() -> object:
+        return do(begin, lambda work: work.evidence.sweep_units(limit=7))
+
+    assert [sweep(), sweep(), sweep()] == [7, 3, 0]
+    do(begin, lambda work: work.evidence.add("dep_2", (), (first(1), first(2))))
+    assert ask(begin, lambda work: work.evidence.of("dep_2")) == [evidence(n=2)]
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])

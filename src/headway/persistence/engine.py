@@ -16,6 +16,7 @@ What a driver reports becomes one of the errors of `headway.kernel.errors`:
 import contextlib
 import importlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,10 @@ POOL: Final = 20
 """Connections of a process: 16 threads of control and its loops. A gateway needs 2."""
 BUSY_TIMEOUT: Final = 5_000
 CHECKPOINT_TIMEOUT: Final = 60_000
+LONGEST_READ: Final = 5.0
+"""Seconds: while a reader stays, SQLite's log only grows."""
+_LOOK_EVERY: Final = 10_000
+"""Steps of SQLite's machine between two looks at the clock."""
 _OPTIONS: Final = {"preserve_rowcount": True}
 """Of an INSERT too: an INSERT that did nothing is how a row that is there already shows."""
 _POSTGRESQL: Final = (
@@ -109,6 +114,8 @@ class Database:
     failed: Callable[[], None] = lambda: None
     """Told that the disk failed, after every connection was thrown away: a process that can be
     spared ends here, and another one starts."""
+    longest_read: float = LONGEST_READ
+    """Seconds after which a transaction that only reads is ended."""
     writer: threading.Lock = field(default_factory=threading.Lock)
     """One writer at a time: SQLite's own wait is a poll without a queue."""
 
@@ -272,6 +279,7 @@ class Transaction:
         self._connection: sa.Connection | None = None
         self._holds = False
         self._failed = False
+        self._reads_until = float("inf")
         self._changed_view = False
         self._generation: int | None = None
         self._at_commit: list[Callable[[], None]] = []
@@ -360,6 +368,8 @@ class Transaction:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
+                if self._read_only and not connection.invalidated:
+                    self._watch(connection, None)
                 connection.close()
             except exc.DBAPIError:
                 # A connection that cannot even roll back is of no use to anybody.
@@ -395,6 +405,10 @@ class Transaction:
             raise Conflict(_UNDONE)
         connection = self._connection
         if connection is not None and connection.in_transaction():
+            if time.monotonic() > self._reads_until:
+                self.close()
+                self._failed = True
+                raise StorageUnavailable(_TOO_LONG)
             return connection
         if self._database.is_sqlite and not self._read_only and not self._holds:
             wait = self._database.busy_timeout / 1000
@@ -404,6 +418,9 @@ class Transaction:
         try:
             if connection is None:
                 connection = self._connection = self._connect()
+            if self._read_only:
+                self._reads_until = time.monotonic() + self._database.longest_read
+                self._watch(connection, lambda: time.monotonic() > self._reads_until)
             connection.begin()
         except exc.TimeoutError as error:
             self._release()
@@ -422,6 +439,15 @@ class Transaction:
         return connection.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
+
+    def _watch(self, connection: sa.Connection, over: Callable[[], bool] | None) -> None:
+        """Have SQLite ask now and then whether a statement goes on for too long.
+
+        PostgreSQL has its `statement_timeout`.
+        """
+        if self._database.is_sqlite:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(over, _LOOK_EVERY)
 
     def _fail(self, error: exc.DBAPIError, *, at_commit: bool = False) -> NoReturn:
         """Undo everything, throw away a connection that cannot be trusted, say what it means."""
@@ -447,10 +473,12 @@ class Transaction:
 _UNDONE: Final = "an earlier statement of this transaction failed, so all of it was undone"
 _BUSY: Final = "somebody else is writing to the database; look again"
 
+_TOO_LONG: Final = "reading takes too long: ask for less at a time"
 _FAILED: Final = "the database's file cannot be read or written"
 
 _SQLITE_BUSY: Final = {5, 6}  # BUSY, LOCKED
 _SQLITE_FAILED: Final = {10, 11, 26}  # IOERR, CORRUPT, NOTADB
+_SQLITE_INTERRUPTED: Final = 9
 _SQLITE_FULL: Final = 13
 _SQLITE_ERROR: Final = 1  # as in: no such table
 _TRY_AGAIN: Final = {"40001", "40P01", "55P03"}
@@ -492,6 +520,8 @@ def _meaning_of_sqlite(code: int, error: exc.DBAPIError) -> Exception:
         return StorageFailed(_FAILED)
     if code == _SQLITE_FULL:
         return StorageUnavailable("the disk of the database is full")
+    if code == _SQLITE_INTERRUPTED:
+        return StorageUnavailable(_TOO_LONG)
     if code == _SQLITE_ERROR:
         return error
     return StorageUnavailable(f"the database does not answer (SQLite's code {code})")

@@ -73,14 +73,21 @@ class SqlEvidence:
             self._transaction.run(add_up(self._transaction.dialect, evidence), rows)
 
     def forget_units(self, deployment: str) -> None:
-        """Take no further units of it; the rows go little by little (`sweep_units`)."""
+        """Take no further units of it; there may be millions: they go with `sweep_units`."""
         self._transaction.run(
             insert_new(self._transaction.dialect, unit_sets),
             {"deployment": deployment, "units": 0, "frozen": False, "forgotten": False},
         )
         mine = unit_sets.c.deployment == deployment
         self._transaction.run(sa.update(unit_sets).where(mine).values(forgotten=True))
-        sweep_units(self._transaction)
+
+    def sweep_units(self, *, limit: int) -> int:
+        gone = sa.select(unit_sets.c.id).where(unit_sets.c.forgotten == 1)
+        key = (first_events.c.unit_set, first_events.c.unit)
+        some = sa.select(*key).where(first_events.c.unit_set.in_(gone)).limit(limit)
+        return self._transaction.run(
+            sa.delete(first_events).where(sa.tuple_(*key).in_(some)),
+        )
 
     def _new(self, deployment: str, firsts: Sequence[FirstEvent]) -> Iterable[Count]:
         """Return what the events add whose unit had none with that bit, and note them."""
@@ -121,14 +128,6 @@ class SqlEvidence:
             rows = self._transaction.rows(_MASKS, {"unit_set": unit_set, "units": chunk})
             found |= {row.unit: row.mask for row in rows}
         return found
-
-
-def sweep_units(transaction: Transaction) -> int:
-    """Delete some rows of deployments whose units are forgotten; return how many."""
-    gone = sa.select(unit_sets.c.id).where(unit_sets.c.forgotten == 1)
-    key = (first_events.c.unit_set, first_events.c.unit)
-    some = sa.select(*key).where(first_events.c.unit_set.in_(gone)).limit(_CHUNK)
-    return transaction.run(sa.delete(first_events).where(sa.tuple_(*key).in_(some)))
 
 
 def _sum_up(into: "Counter[tuple[Any, ...]]", deployment: str, counts: Iterable[Count]) -> None:

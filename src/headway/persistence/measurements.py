@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict
 from headway.persistence.engine import Transaction
-from headway.persistence.evidence import sweep_units
 from headway.persistence.statements import add_up
 from headway.persistence.tables import measurements, route_key, totals
 from headway.tracking.measurement import Measurement
@@ -94,7 +93,6 @@ class SqlMeasurements:
         return {row.name: row.n for row in self._transaction.rows(query)}
 
     def merge(self, *, before: int, limit: int) -> int:
-        sweep_units(self._transaction)
         waiting = (measurements.c.merged == 0, measurements.c.minute < before)
         query = sa.select(*_GROUP).where(*waiting).distinct().order_by(*_GROUP).limit(limit)
         groups = self._transaction.rows(query)
@@ -103,7 +101,9 @@ class SqlMeasurements:
         return len(groups)
 
     def prune(self, *, before: int, limit: int) -> int:
-        old = sa.select(measurements.c.id).where(measurements.c.minute < before).limit(limit)
+        of_any_kind = measurements.c.merged.in_((0, 1))  # or its index would be read as a whole
+        older = measurements.c.minute < before
+        old = sa.select(measurements.c.id).where(of_any_kind, older).limit(limit)
         return self._transaction.run(sa.delete(measurements).where(measurements.c.id.in_(old)))
 
     def _merge(self, group: sa.Row[Any]) -> None:

@@ -1078,9 +1078,16 @@ class MemoryEvidence(_Repository):
     def forget_units(self, deployment: str) -> None:
         known = self._t.units.get(deployment) or _Units()
         self._t.units.put(deployment, replace(known, forgotten=True))
-        keys = [key for key, _ in self._t.first_events.items() if key[0] == deployment]
+
+    def sweep_units(self, *, limit: int) -> int:
+        keys = [key for key, _ in self._t.first_events.items() if self._forgotten(key[0])][:limit]
         for key in keys:
             self._t.first_events.put(key, None)
+        return len(keys)
+
+    def _forgotten(self, deployment: str) -> bool:
+        known = self._t.units.get(deployment)
+        return known is not None and known.forgotten
 
     def _new(self, deployment: str, firsts: Sequence[FirstEvent]) -> Sequence[Count]:
         """Return what the events add whose unit had none with that bit, and note them."""

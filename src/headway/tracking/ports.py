@@ -74,7 +74,10 @@ class Evidence(Protocol):
         """Say whether it had too many units: from then on none of their events counts."""
 
     def forget_units(self, deployment: str) -> None:
-        """Drop the units of a deployment that has ended."""
+        """Take no further units of a deployment that has ended; those known go by and by."""
+
+    def sweep_units(self, *, limit: int) -> int:
+        """Delete units of deployments that have ended; return how many."""
 
 
 class Scores(Protocol):

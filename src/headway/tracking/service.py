@@ -1,15 +1,16 @@
 """What requests showed, read back: series, comparisons, totals; and the upkeep of all that."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from headway.kernel.batches import Batches
 from headway.kernel.clock import DAY, MINUTE, Clock
 from headway.kernel.errors import Invalid
 from headway.tracking.comparison import Behaviour, Row, compare
 from headway.tracking.feedback import WINDOW
 from headway.tracking.measurement import UNROUTED, Measurement, Outcome, ScoreMean
-from headway.tracking.ports import Begin
+from headway.tracking.ports import Begin, Work
 from headway.tracking.sketch import Sketch
 
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
@@ -18,8 +19,6 @@ KEPT: Final = 30 * DAY
 MOST_POINTS: Final = 10_000
 _SETTLED: Final = 2 * MINUTE
 """A minute is merged when it is so old: gateways hand over each second, and may be late."""
-_AT_ONCE: Final = 500
-"""Rows per transaction of the upkeep: a writer must not wait long for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +61,7 @@ class Upkeep:
     merged: int = 0
     pruned: int = 0
     scores: int = 0
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class TrackingService:
     keep: int = KEPT
     keep_scores: int = 4 * WINDOW
     """Longer than feedback is taken: else a score could be given again after it was deleted."""
+    batches: Batches = field(default_factory=Batches)
 
     def measurements(
         self,
@@ -136,21 +137,32 @@ class TrackingService:
         return {outcome.value: counted.get(outcome.value, 0) for outcome in UNROUTED}
 
     def tend(self) -> Upkeep:
-        """Merge finished minutes and delete what is too old, a bounded number of rows of each.
+        """Merge finished minutes and delete what is too old, for some seconds at most.
 
         Call it from a loop; when it did something there may be more to do.
         """
         now = self.clock()
-        with self.begin() as work:
-            merged = work.measurements.merge(before=now - _SETTLED, limit=_AT_ONCE)
-            work.commit()
-        with self.begin() as work:
-            pruned = work.measurements.prune(before=now - self.keep, limit=_AT_ONCE)
-            work.commit()
-        with self.begin() as work:
-            scores = work.scores.prune(before=now - self.keep_scores, limit=_AT_ONCE)
-            work.commit()
-        return Upkeep(merged=merged, pruned=pruned, scores=scores)
+        return Upkeep(
+            merged=self._in_batches(
+                lambda work, limit: work.measurements.merge(before=now - _SETTLED, limit=limit)
+            ),
+            pruned=self._in_batches(
+                lambda work, limit: work.measurements.prune(before=now - self.keep, limit=limit)
+            ),
+            scores=self._in_batches(
+                lambda work, limit: work.scores.prune(before=now - self.keep_scores, limit=limit)
+            ),
+            units=self._in_batches(lambda work, limit: work.evidence.sweep_units(limit=limit)),
+        )
+
+    def _in_batches(self, take: Callable[[Work, int], int]) -> int:
+        def piece(limit: int) -> int:
+            with self.begin() as work:
+                taken = take(work, limit)
+                work.commit()
+            return taken
+
+        return self.batches.run(piece)
 
 
 def points(

@@ -27,6 +27,7 @@ from headway.deployments.plan import LONGEST_WARM
 from headway.deployments.reconciler import Reconciler
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
+from headway.kernel.batches import Batches
 from headway.kernel.clock import DAY, SECOND, utc_now
 from headway.kernel.errors import Refused
 from headway.kernel.ids import new_id
@@ -63,7 +64,6 @@ _TEND: Final = 10.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
-_AT_ONCE: Final = 500
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
 
@@ -266,11 +266,21 @@ def _pin(control: Control) -> None:
 
 def _forget(control: Control) -> None:
     """Delete kept answers and sessions that nobody may ask for any more, a few at a time."""
-    with control.begin() as work:
-        now = work.now()
-        work.idempotency.prune(before=now - KEPT, limit=_AT_ONCE)
-        work.sessions.prune(before=now - DAY, limit=_AT_ONCE)
-        work.commit()
+
+    def answers(limit: int) -> int:
+        with control.begin() as work:
+            gone = work.idempotency.prune(before=work.now() - KEPT, limit=limit)
+            work.commit()
+        return gone
+
+    def sessions(limit: int) -> int:
+        with control.begin() as work:
+            gone = work.sessions.prune(before=work.now() - DAY, limit=limit)
+            work.commit()
+        return gone
+
+    for kind in (answers, sessions):
+        Batches().run(kind)
 
 
 def _first_admin_key(settings: Settings, keys: KeyService) -> None:
