@@ -67,6 +67,22 @@ def test_what_does_not_fit_is_refused_with_what_would(body: bytes, words: str) -
         open_inference.read(body, [IMAGE], [LABEL])
 
 
+@pytest.mark.parametrize(
+    "odd", ["x" * 100_000, [[]] * 50_000, {"a": {"b": 1}}, list(range(100_000))]
+)
+@pytest.mark.parametrize("member", ["name", "datatype", "shape"])
+def test_a_refusal_never_sends_a_large_value_back(member: str, odd: object) -> None:
+    with pytest.raises(Refused) as refused:
+        open_inference.read(request(image(**{member: odd})), [IMAGE], [LABEL])
+    assert len(str(refused.value)) < 1_000
+
+
+def test_what_is_nested_a_thousand_deep_is_refused_in_words() -> None:
+    deep = b'{"inputs": [{"name": "image", "datatype": %b}]}' % (b"[" * 1_000 + b"]" * 1_000)
+    with pytest.raises(Refused, match="the model takes FP32"):
+        open_inference.read(deep, [IMAGE], [LABEL])
+
+
 def test_a_missing_input_is_named() -> None:
     with pytest.raises(Refused, match="'count' is missing"):
         open_inference.read(request(image()), [IMAGE, COUNT], [LABEL])

@@ -101,7 +101,7 @@ def _wanted(given: object, specs: Sequence[TensorSpec]) -> tuple[str, ...]:
     for item in given:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str) or name not in known:
-            raise Refused(unknown_word(str(name), known, what="output"))
+            raise Refused(unknown_word(_shown(name), known, what="output"))
         names.append(name)
     return tuple(names)
 
@@ -119,10 +119,12 @@ def _tensor(item: object, specs: Sequence[TensorSpec]) -> Tensor:
     name = item.get("name")
     spec = next((spec for spec in specs if spec.name == name), None)
     if spec is None:
-        raise Refused(unknown_word(str(name), [spec.name for spec in specs], what="input"))
+        known = [spec.name for spec in specs]
+        raise Refused(unknown_word(_shown(name), known, what="input"))
     if item.get("datatype") != spec.datatype:
         raise Refused(
-            f"input {name!r}: datatype {item.get('datatype')!r}, the model takes {spec.datatype}"
+            f"input {name!r}: datatype {_shown(item.get('datatype'))}, "
+            f"the model takes {spec.datatype}"
         )
     shape = _shape(item.get("shape"), spec)
     data = item.get("data")
@@ -137,6 +139,11 @@ def _tensor(item: object, specs: Sequence[TensorSpec]) -> Tensor:
     return Tensor(spec.name, spec.datatype, shape, flat)
 
 
+def _shown(given: object) -> str:
+    """Return what a caller sent, short enough to go back; of what is no text only its kind."""
+    return given[:128] if isinstance(given, str) else f"a {type(given).__name__}"
+
+
 def _shape(given: object, spec: TensorSpec) -> tuple[int, ...]:
     wanted = ", ".join("n" if size < 0 else str(size) for size in spec.shape)
     if not isinstance(given, list) or not all(
@@ -147,7 +154,7 @@ def _shape(given: object, spec: TensorSpec) -> tuple[int, ...]:
         want in (-1, size) for size, want in zip(given, spec.shape, strict=True)
     )
     if not fits:
-        raise Refused(f"input {spec.name!r}: shape {given}, the model takes [{wanted}]")
+        raise Refused(f"input {spec.name!r}: shape {given[:16]}, the model takes [{wanted}]")
     if prod(given) > MOST_VALUES:
         raise Refused(f"input {spec.name!r}: more than {MOST_VALUES:,} values")
     return tuple(given)
