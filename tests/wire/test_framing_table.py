@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 from tests.wire.peers import App, Run, echo, serving
 
+import headway
 from headway.wire.server import Call, Server, ServerLimits, ServerProtocol, problem
 
 HOST = b"Host: a\r\n"
@@ -216,6 +218,11 @@ def test_an_odd_chunk_ends_the_call_with_one_refusal(run: Run, name: str, body: 
         assert all(call.refused == 400 for call in app.gone)
 
     run(story())
+
+
+def test_the_parsers_leniencies_are_never_asked_for() -> None:
+    for path in Path(headway.__file__).parent.rglob("*.py"):
+        assert "leniencies" not in path.read_text("utf-8"), path
 
 
 def test_where_a_good_request_is_split_makes_no_difference() -> None:

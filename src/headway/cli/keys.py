@@ -45,22 +45,28 @@ def create(
     name: str, role: str, model: tuple[str, ...], environment: tuple[str, ...], *, here: bool
 ) -> None:
     """Make a key and print it, once."""
+    named = {"models": model, "environments": environment}
+    scopes = {what: names for what, names in named.items() if names}
     if here:
         from headway.wiring import database  # noqa: PLC0415 - only where it is wanted
 
-        told(lambda: click.echo(database.create_key(Settings(), name=name, role=role)))()
+        told(lambda: click.echo(database.create_key(Settings(), name, role, **scopes)))()
         return
-    body = {"name": name, "role": role}
-    scopes = {"models": list(model), "environments": list(environment)}
-    made = from_environment().post("/keys", body | {k: v for k, v in scopes.items() if v})
+    made = from_environment().post("/keys", {"name": name, "role": role, **scopes})
     click.echo(made["key"])
 
 
 @keys.command()
 @click.argument("key_id")
-def revoke(key_id: str) -> None:
+@click.option("--here", is_flag=True, help="On this machine's database, without a key.")
+def revoke(key_id: str, *, here: bool) -> None:
     """Revoke a key; every gateway refuses it within two seconds."""
-    from_environment().call("DELETE", f"/keys/{key_id}")
+    if here:
+        from headway.wiring import database  # noqa: PLC0415 - only where it is wanted
+
+        told(lambda: database.revoke_key(Settings(), key_id))()
+    else:
+        from_environment().call("DELETE", f"/keys/{key_id}")
     click.echo(f"{key_id} revoked")
 
 

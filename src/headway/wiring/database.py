@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
 from headway.auth.key import Secret, digester
+from headway.auth.policy import ANY
 from headway.auth.role import Role
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService, Wish
@@ -85,17 +86,35 @@ def describe(settings: Settings) -> str:
     return f"{library}; schema: {schema}"
 
 
-def create_key(settings: Settings, *, name: str, role: str) -> str:
+def create_key(
+    settings: Settings,
+    name: str,
+    role: str,
+    *,
+    models: tuple[str, ...] = ANY,
+    environments: tuple[str, ...] = ANY,
+) -> str:
     """Make a key on the machine that holds database and root key; return it, this once."""
+    with _keys(settings) as service:
+        made = service.create_on_machine(Wish(name, Role(role), models, environments))
+    return made.secret.text
+
+
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """Revoke a key on the machine that holds database and root key."""
+    with _keys(settings) as service:
+        service.revoke_on_machine(key_id)
+
+
+@contextmanager
+def _keys(settings: Settings) -> Iterator[KeyService]:
     root_key = load_root_key(settings)
     with open_settled(settings, pool_size=1) as database:
         upgrade_schema(database)
         begin_work = beginner(database)
         verify_root_key(begin_work, root_key)
         digest = digester(root_key.sub_key(Purpose.KEY_HASH))
-        service = KeyService(begin=begin_work, clock=utc_now, digest=digest)
-        made = service.create_on_machine(Wish(name=name, role=Role(role)))
-    return made.secret.text
+        yield KeyService(begin=begin_work, clock=utc_now, digest=digest)
 
 
 def generate_key() -> str:
