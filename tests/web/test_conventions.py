@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from headway.app import create_app
 from headway.auth.role import Permission
 from headway.kernel.clock import DAY, MINUTE
-from headway.kernel.errors import HeadwayError, StorageUnavailable, Unavailable
+from headway.kernel.errors import HeadwayError, StorageUnavailable, Unavailable, Undone
 from headway.outbox.answer import Answer, Scope
 from headway.testing import memory
 from headway.web import operation
@@ -254,6 +254,24 @@ def test_a_packed_body_is_refused(admin: Api) -> None:
 def test_an_error_without_a_kind_of_its_own_is_our_fault() -> None:
     assert kind_of(HeadwayError("bare")).status == 500
     assert kind_of(ValueError()).status == 500
+
+
+@pytest.mark.parametrize(("lasts", "status", "calls"), [(True, 409, 1), (False, 503, 4)])
+def test_what_was_undone_is_not_repeated_if_a_part_of_it_lasts(
+    app: Flask, admin: Api, world: World, *, lasts: bool, status: int, calls: int
+) -> None:
+    called: list[str] = []
+
+    def two_steps() -> Reply:
+        called.append("once")
+        with world.services.begin() as work:
+            if lasts:
+                work.commit()
+        raise Undone("somebody else changed the same rows")
+
+    app.view_functions["models.register"] = planted(two_steps)
+    assert admin("POST", "/models", {"name": "bot"}).status_code == status
+    assert len(called) == calls
 
 
 def test_each_kind_of_error_has_its_own_page() -> None:

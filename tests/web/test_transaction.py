@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from headway.kernel.errors import Conflict
-from headway.web.transaction import Joined, whole_request
+from headway.web.transaction import Joined, attempt, whole_request
 
 
 class Work:
@@ -129,3 +129,16 @@ def test_who_was_slower_hears_of_it_at_the_end(begin: Joined[Work], store: Store
         whole.commit()
 
     assert (store.kept, store.open) == ([], 0)
+
+
+def test_an_attempt_knows_whether_anything_of_it_lasts(store: Store) -> None:
+    begin = Joined(store.begin)
+    with attempt() as this:
+        with begin() as work:
+            work.write("undone")
+        assert this.committed is False
+        with begin() as work:
+            work.write("a")
+            work.commit()
+        assert this.committed is True
+    assert store.kept == ["a"]
