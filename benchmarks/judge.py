@@ -40,7 +40,7 @@ from headway.judge.events import (
 )
 from headway.judge.floor import log_floor
 from headway.judge.forecast import Stage, whole_plan
-from headway.judge.limits import Limit, LimitWatch, needed_in_gateway
+from headway.judge.limits import Limit, LimitWatch, needed_in_control, needed_in_gateway
 from headway.kernel.clock import DAY
 from headway.tracking.sketch import Sketch
 
@@ -393,9 +393,18 @@ def at_the_limit(bench: Bench) -> list[Row]:
             for watch in watches:
                 acted |= swept(bench, watch, sweep, per_sweep=20, base=0.1)
         hit += acted
-    return [
+    rows = [
         at_most("16 gateways, both arms exactly at a limit of 10 %", hit / runs, 0.001, runs=runs)
     ]
+    runs, hit = bench.runs(200), 0
+    for _ in range(runs):
+        watch = LimitWatch(Limit("latency>800", 0.1), needed=needed_in_control(alpha=ALPHA))
+        hit += any(
+            swept(bench, watch, sweep * 20, per_sweep=6_400, base=0.1) for sweep in range(12 * 60)
+        )
+    case = "control, all counts every 5 s for an hour, both arms exactly at a limit"
+    rows.append(at_most(case, hit / runs, 0.001, runs=runs))
+    return rows
 
 
 # Margins ----------------------------------------------------------------------------------------
