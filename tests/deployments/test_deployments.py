@@ -6,14 +6,13 @@ from dataclasses import replace
 import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
 
-from headway.deployments.deployment import Deployment, State, replay
+from headway.deployments.deployment import State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import RollbackState
 from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
 from headway.routing.route import Rule, Segment
-from headway.tracking.measurement import Count, FirstEvent
 
 
 @pytest.fixture
@@ -854,33 +853,14 @@ def test_what_goes_wrong_with_one_deployment_keeps_no_other_from_moving(world: W
 # ── more units than are remembered ───────────────────────────────────────────────────────────
 
 
-def units(world: World, deployment: Deployment, first: int, last: int) -> None:
-    """Let units come for the first time, on the candidate and the stable arm in turn."""
-    epoch, due = world.route().id, world.now - world.now % 5_000
-    events = [
-        FirstEvent(
-            unit,
-            1,
-            due,
-            (
-                Count(
-                    epoch, ("candidate", "stable")[unit % 2], "measured", 0, due, late=False, n=1
-                ),
-            ),
-        )
-        for unit in range(first, last)
-    ]
-    world.flush(firsts={deployment.id: tuple(events)})
-
-
 def test_frozen_evidence_is_told_once_and_stays_to_be_seen(world: World) -> None:
     world.store.unit_cap = 100
     deployment = world.deploy("1.1.0")
     world.run(3 * SECOND)
-    units(world, deployment, 0, 80)
+    world.units(deployment, 0, 80)
     world.run(10 * SECOND)
     assert world.deployments.status(deployment.id)["frozen"] is None
-    units(world, deployment, 80, 200)
+    world.units(deployment, 80, 200)
     world.run(10 * SECOND)
 
     status = world.deployments.status(deployment.id)
@@ -898,7 +878,7 @@ def test_step_that_waits_for_frozen_evidence_holds_and_says_why(world: World) ->
     world.store.unit_cap = 100
     deployment = world.deploy("1.1.0")
     world.run(3 * SECOND)
-    units(world, deployment, 0, 200)
+    world.units(deployment, 0, 200)
     world.run(3 * MINUTE)
 
     row = world.row(deployment)

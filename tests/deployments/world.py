@@ -29,7 +29,7 @@ from headway.registry.version import SemVer
 from headway.routing.route import Route
 from headway.snapshots.service import SnapshotService
 from headway.testing import memory
-from headway.tracking.measurement import Batch, Count, Measurement, Veto
+from headway.tracking.measurement import Batch, Count, FirstEvent, Measurement, Veto
 from headway.tracking.sketch import Sketch
 
 ADA = Actor("ada", "person")
@@ -241,6 +241,16 @@ class World:
         with self.begin() as work:
             work.evidence.add(deployment.id, counts, [])
             work.commit()
+
+    def units(self, deployment: Deployment, first: int, last: int) -> None:
+        """Let units come for the first time, on the candidate and the stable arm in turn."""
+        epoch, due = self.route().id, self.now - self.now % 5_000
+        events = []
+        for unit in range(first, last):
+            arm = ("candidate", "stable")[unit % 2]
+            count = Count(epoch, arm, "measured", 0, due, late=False, n=1)
+            events.append(FirstEvent(unit, 1, due, (count,)))
+        self.flush(firsts={deployment.id: tuple(events)})
 
     def measure(
         self,
