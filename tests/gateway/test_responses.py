@@ -101,6 +101,20 @@ def test_versions_settings_hold_for_a_response_too(traffic: Traffic) -> None:
     }
 
 
+def test_stored_prompt_is_known_by_an_alternative_id(traffic: Traffic) -> None:
+    """Only the base URL of a program changes that was written for a provider's stored prompts."""
+    traffic.serve(
+        versions={("bot", "1.0.0"): traffic.target(apis=["responses"])},
+        names={"pmpt_68abC": "bot"},
+    )
+    traffic.provider.script = lambda _: Reply(body=json.dumps(RESPONSE).encode())
+    answer = traffic.client().responses.with_raw_response.create(
+        input="Hello", prompt={"id": "pmpt_68abC", "version": "1"}
+    )
+    assert answer.headers["headway-version"] == "1.0.0"
+    assert "prompt" not in traffic.provider.requests[-1].json
+
+
 def test_prompt_that_is_not_ours_is_not_found(traffic: Traffic) -> None:
     native(traffic)
     with pytest.raises(openai.NotFoundError):

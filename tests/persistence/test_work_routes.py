@@ -189,8 +189,9 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
 
     def fill(work: Work) -> None:
         work.artifacts.add(artifact())
-        for name in ("digits", "other"):
-            work.models.add(model(name, archived=name == "other"))
+        for name, known_as in (("digits", "pmpt_1"), ("other", "pmpt_2")):
+            named = model(name, archived=name == "other", alternative_ids=(known_as,))
+            work.models.add(named)
             for number in ("1.0.0", "1.1.0", "1.2.0"):
                 work.versions.add(version(number, of=name, target=local()))
             work.aliases.save(Alias(name, "champion", SemVer(1, 1, 0), NOON, "ada"))
@@ -257,4 +258,5 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
             for number, state in (("1.0.0", "retired"), ("1.1.0", "active"))
         ],
         "aliases": [{"model": "digits", "alias": "champion", "version": "1.1.0"}],
+        "names": [{"name": "pmpt_1", "model": "digits"}],
     }

@@ -108,7 +108,7 @@ class Models:
         except NotAnswered as refused:
             self._refuse(call, refused.problem, inference_fault)
             return
-        numbers = _numbers(pipeline.view.releases.get(model.lower(), {}))
+        numbers = _numbers(pipeline.view.releases.get(served.route.model.lower(), {}))
         document: dict[str, Any] = {
             "name": served.route.model,
             "versions": numbers if ref is None else [release.version],

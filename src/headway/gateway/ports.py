@@ -8,11 +8,12 @@ The document that `Source.document` returns is JSON, so that it can also be kept
      "routes":   [{"id", "model", "environment", "revision", "declared": {...},
                    "epoch": {...} or null, "guards": [...]}],
      "versions": [{"model", "version", "digest", "state", "target": {...}}],
-     "aliases":  [{"model", "alias", "version"}]}
+     "aliases":  [{"model", "alias", "version"}],
+     "names":    [{"name", "model"}]}
 
 Routes are the current revisions. Versions are those of models that are not archived (a first
 version is checked before there is a route), unless retired or yanked and on no arm. Keys are the
-unrevoked and unexpired ones.
+unrevoked and unexpired ones. Names are the alternative ids of models.
 """
 
 from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
@@ -104,11 +104,18 @@ class View:
     """By model in lower case, then by precedence key of the number."""
     aliases: Mapping[str, Mapping[str, str]]
     """By model in lower case, then by alias in lower case: the version's text."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """By alternative id in lower case: the model's name in lower case."""
     problems: tuple[str, ...] = ()
     """What could not be compiled, and why; the rest of the view works."""
 
     def served(self, environment: str, model: str) -> Served | None:
-        return self.routes.get((environment.lower(), model.lower()))
+        return self.routes.get((environment.lower(), self._own_name(model)))
+
+    def _own_name(self, model: str) -> str:
+        """Return what a model is really called, in lower case."""
+        folded = model.lower()
+        return self.names.get(folded, folded)
 
     def models(self, environment: str) -> Iterable[Served]:
         """Return what is served in an environment, by name."""
@@ -119,8 +126,9 @@ class View:
         """Return the version that a version's number, an alias, `latest` or a range names."""
         if not ref.strip():
             return None  # an empty range would be any version
-        releases = self.releases.get(model.lower(), {})
-        alias = self.aliases.get(model.lower(), {}).get(ref.lower())
+        name = self._own_name(model)
+        releases = self.releases.get(name, {})
+        alias = self.aliases.get(name, {}).get(ref.lower())
         with contextlib.suppress(Invalid):
             return releases.get(SemVer.parse(alias or ref).precedence_key())
         offered = {
@@ -181,6 +189,10 @@ class Compiler:
             routes=routes,
             releases=releases,
             aliases=aliases,
+            # A view file of an earlier build has none.
+            names={
+                each["name"].lower(): each["model"].lower() for each in document.get("names", ())
+            },
             problems=tuple(problems),
         )
 

@@ -47,6 +47,7 @@ class SqlSource:
             "routes": [_route(row, declared) for row, declared in found],
             "versions": self._versions(on_arms),
             "aliases": self._aliases(),
+            "names": self._names(),
         }
 
     def _keys(self, now: int) -> list[Json]:
@@ -89,6 +90,18 @@ class SqlSource:
             }
             for row in self._transaction.rows(query)
             if row.state not in _GONE or (row.folded, SemVer.parse(row.number)) in on_arms
+        ]
+
+    def _names(self) -> list[Json]:
+        query = (
+            sa.select(models.c.name.label("model"), models.c.alternative_ids)
+            .where(_OFFERED, models.c.alternative_ids != [])
+            .order_by(models.c.folded)
+        )
+        return [
+            {"name": name, "model": row.model}
+            for row in self._transaction.rows(query)
+            for name in row.alternative_ids
         ]
 
     def _aliases(self) -> list[Json]:

@@ -248,6 +248,7 @@ def document(
     routes: Sequence[Route],
     aliases: Mapping[tuple[str, str], str] | None = None,
     states: Mapping[tuple[str, str], str] | None = None,
+    names: Mapping[str, str] | None = None,
     generation: int = 1,
 ) -> dict[str, Json]:
     """Return what gateways read; `versions` are targets by (model, version)."""
@@ -282,4 +283,5 @@ def document(
             {"model": model, "alias": alias, "version": version}
             for (model, alias), version in (aliases or {}).items()
         ],
+        "names": [{"name": name, "model": model} for name, model in (names or {}).items()],
     }

@@ -1225,6 +1225,12 @@ class MemorySource(_Repository):
                 {"model": alias.model, "alias": alias.name, "version": str(alias.version)}
                 for alias in aliases
             ],
+            "names": [
+                {"name": name, "model": model.name}
+                for key, model in sorted(self._t.models.items())
+                if key in models
+                for name in model.alternative_ids
+            ],
         }
 
 
