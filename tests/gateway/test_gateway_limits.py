@@ -58,6 +58,14 @@ def test_forwarded_address_is_believed_from_the_right_as_far_as_proxies_are_trus
     assert Addresses().of(peer, named(header)) == peer
 
 
+def test_of_several_fields_the_last_is_the_nearest_proxys() -> None:
+    fields = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-for", b"1.1.1.1, 10.0.0.2")]
+    assert Addresses("10.0.0.0/8").of("10.0.0.1", Headers(fields)) == "1.1.1.1"
+    assert Addresses("10.0.0.0/8").of("10.0.0.1", Headers([(b"forwarded", b"for=6.6.6.6")])) == (
+        "10.0.0.1"
+    )
+
+
 def a_route(share: int, revision: int, deployment: str = "dep_1") -> Route:
     return route_of(
         "bot",
