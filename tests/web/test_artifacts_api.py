@@ -58,6 +58,7 @@ def test_what_the_sender_says_of_the_bytes_is_checked(
         ("bytes=0-1,4-5", 200, DATA, None),
         ("lines=1-2", 200, DATA, None),
         ("bytes=1000-", 416, None, "bytes */1000"),
+        ("bytes=-1001", 206, DATA, "bytes 0-999/1000"),
     ],
 )
 def test_a_part_of_a_file_can_be_asked_for(
@@ -81,6 +82,18 @@ def test_head_tells_the_size_without_the_bytes(stored: Api) -> None:
     answer = stored("HEAD", PATH)
     assert (answer.status_code, answer.headers["Content-Length"]) == (200, "1000")
     assert answer.get_data() == b""
+
+
+def test_head_tells_the_whole_size_whatever_part_is_asked_for(stored: Api) -> None:
+    answer = stored("HEAD", PATH, headers={"Range": "bytes=0-9"})
+
+    assert (answer.status_code, answer.headers["Content-Length"]) == (200, "1000")
+
+
+def test_a_piece_of_a_file_is_not_taken_for_the_file(admin: Api) -> None:
+    head = {"Content-Range": "bytes 0-99/1000"}
+
+    assert admin("POST", "/artifacts", data=DATA[:100], headers=head).status_code == 422
 
 
 def test_an_upload_beyond_the_limit_is_refused(admin: Api) -> None:

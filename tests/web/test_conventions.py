@@ -200,6 +200,7 @@ def test_without_a_hop_secret_nobody_can_borrow_an_address(api: MakeApi) -> None
         ("POST", "/models", {"json": {"nmae": "bot"}}, 422, "did you mean 'name'?"),
         ("POST", "/models", {"json": {"name": "b", "description": "\0"}}, 422, "U+0000"),
         ("POST", "/models?dry_run=maybe", {"json": {"name": "bot"}}, 422, "true or false"),
+        ("POST", "/models?dryrun=true", {"json": {"name": "bot"}}, 422, "did you mean 'dry_run'"),
         ("POST", "/models?dry_rnu=true", {"json": {"name": "bot"}}, 422, "?dry_rnu"),
         ("GET", "/models?limt=5", {}, 422, "did you mean 'limit'?"),
         ("GET", "/models?limit=1&limit=2", {}, 422, "twice"),

@@ -166,7 +166,8 @@ class Operation:
     def _asked(self, query: Mapping[str, list[str]]) -> dict[str, object]:
         declared = self.declaration
         arguments: dict[str, object] = {}
-        found = read_query(query, declared.query)
+        further = ("dry_run",) if _may_be_tried(declared) else ()
+        found = read_query(query, declared.query, further=further)
         if found is not None:
             arguments["query"] = found
         if declared.takes is not None:
@@ -485,14 +486,17 @@ def _wishes(declared: Declaration) -> _Wishes:
             "say in If-Match which revision you change (the ETag of what you read), or * for any"
         )
     query = request.args.to_dict(flat=False)
-    changes = declared.changes and request.method not in {"GET", "HEAD"}
-    dry_run = _flag(query.pop("dry_run", ["false"])) if changes else False
+    dry_run = _flag(query.pop("dry_run", ["false"])) if _may_be_tried(declared) else False
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.match(key):
         raise Invalid.at("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
     if key is not None and not declared.repeatable and request.method == "POST":
         raise Invalid.at("Idempotency-Key", "this operation keeps no answers, and takes none")
     return _Wishes(dry_run, key if declared.repeatable and not dry_run else None, query)
+
+
+def _may_be_tried(declared: Declaration) -> bool:
+    return declared.changes and request.method not in _READS
 
 
 def _flag(values: list[str]) -> bool:

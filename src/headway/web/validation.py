@@ -35,13 +35,19 @@ def read_body(document: Mapping[str, Json], takes: type[B]) -> B:
         raise Invalid([_fault(detail, takes) for detail in _details(error)]) from None
 
 
-def read_query(values: Mapping[str, Sequence[str]], takes: type[Query] | None) -> Query | None:
-    """Return the parameters of a query; each may stand once, and only those that there are."""
+def read_query(
+    values: Mapping[str, Sequence[str]], takes: type[Query] | None, *, further: Sequence[str] = ()
+) -> Query | None:
+    """Return the parameters of a query; each may stand once, and only those that there are.
+
+    `further` are names that somebody else reads: only told to who writes one wrong.
+    """
     model = takes or Query
     names = [f.alias or name for name, f in model.model_fields.items()]
+    told = [*names, *further]
     faults = [
-        Fault(f"?{name[:64]}", unknown_word(name[:64], names, what="parameter"))
-        if names
+        Fault(f"?{name[:64]}", unknown_word(name[:64], told, what="parameter"))
+        if told
         else Fault(f"?{name[:64]}", "is unknown: nothing is asked by the query here")
         for name in values
         if name not in names

@@ -42,6 +42,8 @@ class ArtifactShown(Shown):
     changes=False,
 )
 def upload() -> Reply:
+    if "Content-Range" in request.headers:
+        raise Invalid.at("Content-Range", "a file is sent whole: in one request, from its start")
     stored = services().artifacts.upload(
         _pieces(cast("BinaryIO", request.stream)),
         actor=caller().actor,
@@ -88,12 +90,17 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _range(artifact: Artifact) -> tuple[int, int] | None:
-    """Return the one part that is asked for; None: everything."""
+    """Return the one part that is asked for; None: everything, as HEAD always asks for."""
     asked = request.range
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+    if request.method == "HEAD" or asked is None:
+        return None
+    if asked.units != "bytes" or len(asked.ranges) != 1:
         return None
     if (condition := request.headers.get("If-Range")) and condition != f'"{artifact.digest}"':
         return None
+    start, _ = asked.ranges[0]
+    if start is not None and start < -artifact.size:
+        return 0, artifact.size  # the last 1,000 bytes of 300 are all of them
     found = asked.range_for_length(artifact.size)
     if found is None:
         raise RequestedRangeNotSatisfiable(length=artifact.size)
