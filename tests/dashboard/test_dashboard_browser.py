@@ -1,123 +1,17 @@
 """What somebody sees in a real browser: live, honest, and able to act."""
 
 import os
-import shutil
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import expect
+from tests.dashboard.browser import SOON, Served, Visitor
 from tests.dashboard.world import Desk
 from tests.e2e.processes import free_port, processes_of
-from werkzeug.serving import BaseWSGIServer, make_server
 
 from headway.demo.server import headway
 from headway.kernel.clock import SECOND
-
-_QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-_SOON = 15_000
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        said = "there is no chromium here"
-        if os.environ.get("HEADWAY_CI"):
-            pytest.fail(said)
-        pytest.skip(said)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=_QUIET)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Seen:
-    """What a browser complained of, and whom it asked."""
-
-    complaints: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-
-@dataclass
-class Visit:
-    page: Page
-    seen: Seen
-
-
-Visitor = Callable[..., Visit]
-
-
-@pytest.fixture
-def visit(chromium: Browser) -> Iterator[Visitor]:
-    """Give what opens a page, logged in with a key."""
-    contexts: list[BrowserContext] = []
-
-    def opened(url: str, key: str, **options: object) -> Visit:
-        context = chromium.new_context(**options)  # type: ignore[arg-type]  # Playwright's own
-        contexts.append(context)
-        page, seen = context.new_page(), Seen()
-        page.set_default_timeout(_SOON)
-        page.on("console", lambda said: _note(seen, said.type, said.text))
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        page.on("request", lambda asked: seen.hosts.add(asked.url.split("/")[2]))
-        page.goto(f"{url}/login", wait_until="load")
-        page.fill("input[name=key]", key)
-        page.click("text=Log in")
-        page.wait_for_selector("#page")
-        return Visit(page, seen)
-
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-def _note(seen: Seen, kind: str, text: str) -> None:
-    if kind in {"error", "warning"}:
-        seen.complaints.append(text)
-
-
-@dataclass
-class Served:
-    """A server that can be stopped and started again on its port."""
-
-    desk: Desk
-    port: int
-    server: BaseWSGIServer | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self.server = make_server("127.0.0.1", self.port, self.desk.app, threaded=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        if self.server is not None:
-            self.desk.app.extensions["headway"].viewers.close()
-            self.server.shutdown()
-            self.server.server_close()
-            self.server = None
-
-
-@pytest.fixture
-def served(desk: Desk) -> Iterator[Served]:
-    server = Served(desk, free_port())
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_it_shows_what_moves_what_is_known_and_what_comes(served: Served, visit: Visitor) -> None:
@@ -181,9 +75,7 @@ def test_a_limit_that_a_gateway_saw_hit_is_shown_as_hit(served: Served, visit: V
     served.desk.delivery.tick()
 
     card = page.locator(f"#{made.id}")
-    expect(card.locator(".limit.hit")).to_contain_text(
-        "errors above 50\u00a0%: hit", timeout=_SOON
-    )
+    expect(card.locator(".limit.hit")).to_contain_text("errors above 50\u00a0%: hit", timeout=SOON)
     expect(card.locator(".badge")).to_contain_text("rolling back")
     expect(card.locator(".coming")).not_to_contain_text("Then")
     expect(card.locator(".action")).to_have_count(0)
@@ -197,7 +89,7 @@ def test_it_follows_live_and_says_what_ended_a_step(served: Served, visit: Visit
     served.desk.proven(made)
 
     card = page.locator(f"#{made.id}")
-    expect(card.locator(".stop.now .title")).to_contain_text("50\u00a0%", timeout=_SOON)
+    expect(card.locator(".stop.now .title")).to_contain_text("50\u00a0%", timeout=SOON)
     expect(card.locator(".stop.done")).to_contain_text("proven not 5 times worse")
     expect(card.locator(".arms")).to_contain_text("1.1.0 candidate 50\u00a0%")
     expect(page.locator(".history li").first).to_contain_text("step 2 of 4")
@@ -212,7 +104,9 @@ def test_a_rollback_is_told_with_its_reason_and_its_counters(
     served.desk.judged(made, candidate=(200, 60))
 
     over = page.locator(f"#{made.id}.over")
-    expect(over.locator("summary")).to_contain_text("rolled back", timeout=_SOON)
+    expect(over.locator(".outcome")).to_contain_text("rolled back", timeout=SOON)
+    expect(over.locator(".coming")).to_contain_text("60 of 200")
+    expect(over.locator(".coming")).to_contain_text(f"headway deploy why {made.id}")
     expect(page.locator("#calm")).to_contain_text("Nothing is moving")
     over.locator("summary").click()
     expect(over.locator(".stop.stopped")).to_contain_text("worse")
@@ -232,7 +126,7 @@ def test_an_action_acts_and_says_so(served: Served, visit: Visitor) -> None:
     page.wait_for_selector("#page")
     served.desk.delivery.run(SECOND)
 
-    expect(page.locator(f"#{made.id} .badge")).to_contain_text("paused", timeout=_SOON)
+    expect(page.locator(f"#{made.id} .badge")).to_contain_text("paused", timeout=SOON)
     expect(page.locator(".history li").first).to_contain_text("lunch")
     expect(page.locator("summary", has_text="Go on with step 1 of 4")).to_be_visible()
     assert visited.seen.complaints == []
@@ -246,7 +140,7 @@ def test_what_somebody_types_stays_while_the_page_changes(served: Served, visit:
 
     served.desk.judged(made, candidate=(200, 3))
 
-    expect(page.locator(f"#{made.id} .measure")).to_contain_text("3 of 200", timeout=_SOON)
+    expect(page.locator(f"#{made.id} .measure")).to_contain_text("3 of 200", timeout=SOON)
     expect(page.locator("details[open] input[name=why]")).to_have_value("half a sen")
     expect(page.locator("details[open] input[name=why]")).to_be_focused()
 
@@ -260,13 +154,13 @@ def test_a_page_that_lost_its_server_says_so_and_comes_back(
 
     served.stop()
 
-    expect(page.locator("#lost")).to_contain_text("No connection to Headway", timeout=_SOON)
+    expect(page.locator("#lost")).to_contain_text("No connection to Headway", timeout=SOON)
     expect(page.locator("#lost")).to_contain_text("s ago")
     expect(page.locator(f"#{made.id}")).to_be_visible()
     served.desk.proven(made)
     served.desk.app = Desk.served_by(served.desk.services)
     served.start()
-    expect(page.locator("#connection")).to_have_text("live", timeout=_SOON)
+    expect(page.locator("#connection")).to_have_text("live", timeout=SOON)
     expect(page.locator("#lost")).to_be_hidden()
     expect(page.locator(f"#{made.id} .arms")).to_contain_text("50\u00a0%")
 
@@ -276,7 +170,7 @@ def test_a_session_that_ended_leads_to_the_form(served: Served, visit: Visitor) 
 
     served.desk.idle()
 
-    page.wait_for_selector("input[name=key]", timeout=_SOON)
+    page.wait_for_selector("input[name=key]", timeout=SOON)
 
 
 def test_times_are_of_the_readers_zone_with_utc_on_hover(served: Served, visit: Visitor) -> None:
@@ -328,7 +222,7 @@ def test_all_of_it_can_be_reached_by_keyboard(served: Served, visit: Visitor) ->
 
     page.wait_for_selector("#page")
     served.desk.delivery.run(SECOND)
-    expect(page.locator(f"#{made.id} .badge")).to_contain_text("paused", timeout=_SOON)
+    expect(page.locator(f"#{made.id} .badge")).to_contain_text("paused", timeout=SOON)
 
 
 def test_it_survives_the_death_of_control(tmp_path: Path, visit: Visitor) -> None:

@@ -214,6 +214,7 @@ def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str
         "what": what,
         "expected_at": at,
         "requests": None if forecast is None else forecast.requests,
+        "metric": None if forecast is None else forecast.metric,
         "seconds": None if at is None else max(0.0, round((at - s.now) / SECOND, 1)),
         "after": _after(deployment),
     }

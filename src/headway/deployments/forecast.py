@@ -28,6 +28,8 @@ class Expected:
     requests: int | None = None
     on_candidate: int | None = None
     by: str | None = None
+    metric: str | None = None
+    """The one that takes longest."""
 
     def document(self) -> dict[str, Json]:
         return {
@@ -192,6 +194,7 @@ def missing(
         requests=slowest.requests,
         on_candidate=slowest.on_candidate,
         by=slowest.by,
+        metric=metric,
     )
 
 

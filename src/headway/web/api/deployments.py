@@ -172,6 +172,8 @@ class NextShown(Told):
     what: str
     expected_at: Time | None
     requests: int | None
+    metric: str | None
+    """The one whose proof takes longest."""
     seconds: float | None
     after: str | None
 

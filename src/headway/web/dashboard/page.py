@@ -77,13 +77,18 @@ class Measure:
     worse: float
     """How far it has come towards a proof, percent."""
     not_worse: float | None
+    lacks: str
+    """What is still missing, where anybody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One deployment."""
 
+    at: int
     status: Mapping[str, Any]
+    stable: str | None
+    """The version that it is to take the place of, while it runs."""
     bar: Sequence[Slice]
     track: Sequence[Stop]
     axis: Axis
@@ -94,10 +99,6 @@ class Card:
     def seen(self) -> bool:
         """Whether any request of the candidate has counted yet."""
         return any(measure.shown["candidate_n"] for measure in self.measures)
-
-    @property
-    def stable(self) -> str | None:
-        return next((one.version for one in self.bar if one.role == "stable"), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +153,15 @@ class Page:
     shelves: Sequence[Shelf]
     history: Sequence[Line]
 
+    @property
+    def title(self) -> str:
+        """Say what a reader of the browser's tabs must know."""
+        told = [
+            f"{one.status['model']} {one.status['version']} {words.state(one.status['state'])}"
+            for one in (self.running or self.ended)[:1]
+        ]
+        return " · ".join([*told, "Headway"])
+
 
 def read(services: Services, caller: Caller) -> Page:
     """Look at everything once, as the caller sees it."""
@@ -172,8 +182,8 @@ def read(services: Services, caller: Caller) -> Page:
     return Page(
         at=now,
         caller=caller,
-        running=[_card(services, caller, one) for one in active],
-        ended=[_card(services, caller, one) for one in lately[:_MOST_ENDED]],
+        running=[_card(services, caller, one, now) for one in active],
+        ended=[_card(services, caller, one, now) for one in lately[:_MOST_ENDED]],
         shelves=_shelves(services, caller, now, active),
         history=_history(services, caller, [*active, *lately]),
     )
@@ -186,18 +196,29 @@ def _sees(caller: Caller, model: str, environment: str) -> bool:
 # Deployments
 
 
-def _card(services: Services, caller: Caller, deployment: Deployment) -> Card:
+def _card(services: Services, caller: Caller, deployment: Deployment, now: int) -> Card:
     status = services.deployments.status(deployment.id)
     events = services.deployments.events(deployment.id, limit=_EVENTS_OF_ONE)
     metrics = _rows(status["evidence"])
     return Card(
+        at=now,
         status=status,
+        stable=None if deployment.finished else _stable(services, status),
         bar=bar(_rows(status["shares"])),
         track=_track(status, events),
         axis=Axis.over(metrics),
         measures=[_measure(row, status) for row in metrics],
         actions=_actions(services, caller, status),
     )
+
+
+def _stable(services: Services, status: Mapping[str, Any]) -> str | None:
+    """Return the stable version; once all are on the candidate, the one that was."""
+    for arm in _rows(status["shares"]):
+        if arm["role"] == "stable":
+            return str(arm["version"])
+    where = {"model": status["model"], "environment": status["environment"]}
+    return _leads_to(services, where) if status["shares"] else None
 
 
 def _rows(value: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - a part of a document
@@ -256,7 +277,13 @@ def _measure(metric: Mapping[str, Any], status: Mapping[str, Any]) -> Measure:
         finding=_finding(metric, status),
         worse=climb(metric["e"], status["e_needed"]),
         not_worse=None if needed is None else climb(metric["e_not"] or 0.0, needed),
+        lacks=words.lacking(status["next"]) if _slowest(metric, status) else "",
     )
+
+
+def _slowest(metric: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Say whether the present step waits for this one longest."""
+    return status["next"] is not None and status["next"]["metric"] == metric["metric"]
 
 
 def _finding(metric: Mapping[str, Any], status: Mapping[str, Any]) -> str:
@@ -452,11 +479,13 @@ def _ways_back(services: Services, caller: Caller, route: Route) -> Sequence[Act
         for arm in route.rules[-1].arms
     ):
         return ()
+    present = " and ".join(arm.version for arm in route.rules[-1].arms)
     return [
         Action(
             id=f"roll-back-{route.model}-{route.environment}",
             words=f"Roll back: everybody to {before}",
-            note="Publishes again what was there before the last change.",
+            note=f"Within a second or two {before} answers everybody, whatever is proven of "
+            f"{present}; nothing is judged on the way back.",
             path="/rollbacks",
             fields={**where, "revision": str(route.revision)},
             back=True,

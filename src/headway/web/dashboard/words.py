@@ -1,12 +1,13 @@
 """How the page says numbers, times and events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from headway.deployments.describe import basis
+from headway.deployments.forecast import duration_words
 from headway.kernel.clock import SECOND
 from headway.outbox.event import Event
 
@@ -71,6 +72,16 @@ def metric(name: str) -> str:
     return {"errors": "errors", "latency": "slow answers"}.get(
         kind, f"bad answers by score “{of}”" if kind == "score" else name
     )
+
+
+def lacking(coming: Mapping[str, Any]) -> str:
+    """Say how many more requests a proof needs, and about how long that takes."""
+    if coming["requests"] is None:
+        return ""
+    said = f"about {count(coming['requests'])} more requests"
+    if coming["seconds"] is None:
+        return f"{said}; no traffic to say how long"
+    return f"{said}, {duration_words(coming['seconds'])}"
 
 
 def state(name: str) -> str:

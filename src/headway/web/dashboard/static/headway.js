@@ -94,7 +94,9 @@ async function look() {
     morphChildren(page, fresh);
     heard = performance.now();
     failed = false;
-    asOf = Number(document.getElementById("left").dataset.at);
+    const { at, title } = document.getElementById("left").dataset;
+    asOf = Number(at);
+    document.title = title;
   } catch {
     failed = true; // the page says how old it is
   } finally {
@@ -119,23 +121,38 @@ function follow() {
   });
 }
 
+function lasting(seconds) {
+  return seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+}
+
 function show() {
   const age = Math.round((performance.now() - heard) / 1000);
   const gone = age * 1000 > QUIET_MS || (failed && age >= 2);
   const then = new Date(asOf).toLocaleTimeString([], { ...clock, second: "2-digit" });
   connection.dataset.state = gone ? "lost" : ["still", "live", "slow"][source.readyState];
+  // The words are read out when they change, so the seconds stand apart from them.
+  const when = document.getElementById("as-of");
+  when.textContent = `as of ${then}`;
+  when.title = new Date(asOf).toISOString().replace("T", " ").replace(/\..*/, " UTC");
   const words = {
     still: "connecting",
     live: "live",
     slow: "every 5 seconds",
-    lost: `connection lost, ${age} s ago`,
+    lost: "connection lost",
   };
   if (connection.textContent !== words[connection.dataset.state]) {
     connection.textContent = words[connection.dataset.state];
   }
   document.body.classList.toggle("is-lost", gone);
   lost.hidden = !gone;
-  if (gone) lost.textContent = `No connection to Headway. What you see was true at ${then}, ${age} s ago.`;
+  document.getElementById("lost-age").textContent =
+    `What you see was true at ${then}, ${lasting(age)} ago. Trying again every 5 seconds.`;
+  const what = gone
+    ? "No connection to Headway. Gateways that still run answer with the last shares that they read; " +
+      "the buttons come back with the connection."
+    : "";
+  const told = document.getElementById("lost-what");
+  if (told.textContent !== what) told.textContent = what;
 }
 
 function start() {
