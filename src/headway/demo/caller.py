@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -164,11 +163,3 @@ class Caller:
                 continue
             sent = set(map(id, ready))
             self._labels = [label for label in self._labels if id(label) not in sent]
-
-
-def summary(seen: Mapping[str, Seen], say: Callable[[str], None]) -> None:
-    """Say who got what."""
-    for version, what in sorted(seen.items()):
-        total = what.answered + what.failed
-        right = f"{what.right / what.answered:.1%} right" if what.answered else "none right"
-        say(f"{version}: {total:,} requests, {what.failed:,} failed, {right}")

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,20 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headway.demo.caller import Caller, Seen
+from headway.demo.telling import Chapter, Ending
 
 _BAR: Final = 40
 
 Show = Callable[[Mapping[str, Any], Caller], None]
-
-
-class Told(Protocol):
-    """A chapter as the narrator needs it."""
-
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def ends(self) -> str: ...
 
 
 class Narrator:
@@ -43,24 +35,22 @@ class Narrator:
         with Live(console=self._console, refresh_per_second=4, transient=True) as live:
             yield lambda status, caller: live.update(_picture(status, caller))
 
-    def ended(self, version: str, ending: Mapping[str, Any]) -> None:
-        colour = "green" if ending["state"] == "succeeded" else "red"
+    def ended(self, ending: Ending) -> None:
+        colour = "green" if ending.state == "succeeded" else "red"
         self._console.print(
-            f"[{colour}]{ending['state']}[/{colour}] after {ending['seconds']:.0f} s: "
-            f"{ending['because']}",
+            f"[{colour}]{ending.state}[/{colour}] after {ending.seconds:.0f} s: {ending.because}",
             highlight=False,
         )
-        del version
 
     def story(
-        self, chapters: Sequence[Told], endings: Sequence[Mapping[str, Any]], caller: Caller
+        self, chapters: Sequence[Chapter], endings: Sequence[Ending], caller: Caller
     ) -> None:
         """Tell who got what, what was decided and why, and how many requests failed."""
         self._console.rule("[bold]The story[/bold]", align="left")
-        for chapter, ending in zip(chapters, endings, strict=True):
+        for chapter, ending in zip(chapters, endings, strict=False):  # it may have broken off
             self._console.print(
-                f"{chapter.version} {ending['state']} after {ending['seconds']:.0f} s, "
-                f"then everybody got {ending['stable']}: {ending['because']}",
+                f"{chapter.version} {ending.state} after {ending.seconds:.0f} s, "
+                f"then everybody got {ending.stable}: {ending.because}",
                 highlight=False,
             )
         for version, seen in sorted(caller.seen.items()):
@@ -71,33 +61,54 @@ class Narrator:
         if caller.asked_again:
             self._console.print(f"told to come back in a second: {caller.asked_again} requests")
 
-    def epilogue(self, url: str, *, as_told: bool) -> None:
-        """Say what to try next."""
+    def epilogue(
+        self,
+        shell: Sequence[str],
+        url: str,
+        data: Path,
+        endings: Sequence[Ending],
+        *,
+        as_told: bool,
+    ) -> None:
+        """Say what to try next, in lines that can be copied as they stand."""
         if not as_told:
             self._console.print("[red]It did not end as told; see above.[/red]")
         self._console.rule("[bold]Try next[/bold]", align="left")
-        self._console.print(
-            f"the page with the deployments    {url}/\n"
-            "why each decision was taken      headway deploy list; headway deploy why dep_...\n"
-            "a chat model of your own (any OpenAI-compatible base URL):\n"
-            "  headway models create bot\n"
-            "  headway versions create bot 1.0.0 --base-url http://127.0.0.1:11434/v1 "
-            "--upstream-model llama3.2\n"
-            '  printf "model: bot\\nto: 1.0.0\\n" > plan.yaml; headway deploy start plan.yaml\n'
-            f'  OpenAI(base_url="{url}/v1", api_key=KEY).chat.completions.create(model="bot", '
-            "messages=[...])\n"
-            '  headway versions create bot 1.1.0 --system "Answer in one sentence." '
-            "--base-url ... ; deploy it as above: a canary",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        upstream = "--base-url http://127.0.0.1:11434/v1 --upstream-model llama3.2"
+        lines = [
+            f"The page with the deployments is {url}/ (log in with the key in {data}/admin.key).",
+            "In another shell, in this folder:",
+            *(f"  {line}" for line in shell),
+            "Why each decision was taken:",
+            "  headway deploy list",
+            *(f"  headway deploy why {ending.deployment}" for ending in endings[-1:]),
+            "A chat model of your own (any OpenAI-compatible base URL), then a canary:",
+            "  headway models create bot",
+            f"  headway versions create bot 1.0.0 {upstream}",
+            f"  {_plan('1.0.0')}; headway deploy start plan.yaml --follow",
+            f"  headway versions create bot 1.1.0 {upstream} --system 'Answer in one sentence.'",
+            f"  {_plan('1.1.0')}; headway deploy start plan.yaml",
+            "and call it, here with the openai package in Python:",
+            f"  {_call(url, data)}",
+        ]
+        self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _plan(version: str) -> str:
+    return f"printf 'model: bot\\nto: {version}\\n' > plan.yaml"
+
+
+def _call(url: str, data: Path) -> str:
+    client = f'OpenAI(base_url="{url}/v1", api_key=open("{data}/admin.key").read().strip())'
+    asked = 'model="bot", messages=[{"role": "user", "content": "Hi"}]'
+    return f"{client}.chat.completions.create({asked})"
 
 
 def _who_got_what(version: str, seen: Seen) -> str:
     total = seen.answered + seen.failed
-    right = f"{seen.right / seen.answered:.1%} of its answers right" if seen.answered else ""
-    return f"{version}: {total:,} requests, {seen.failed:,} failed, {right}"
+    right = f", {seen.right / seen.answered:.1%} of its answers right" if seen.answered else ""
+    who = "by no version" if version == "none" else version
+    return f"{who}: {total:,} requests, {seen.failed:,} failed{right}"
 
 
 def _picture(status: Mapping[str, Any], caller: Caller) -> Group:

@@ -37,6 +37,12 @@ class Api:
         once = _once()
         return self._done(self._patiently(lambda: self._http.post(path, json=body, headers=once)))
 
+    def ask(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
+        """Post what may be said twice; 409: it was heard the first time."""
+        answer = self._patiently(lambda: self._http.post(path, json=body))
+        if answer.status_code != 409:
+            self._done(answer)
+
     def post_plan(self, plan: str) -> Any:  # noqa: ANN401 - JSON
         headers = {"Content-Type": "application/yaml"} | _once()
         return self._done(
