@@ -468,6 +468,20 @@ def test_check_without_an_answer_ends_it_as_well(world: World) -> None:
 # ── one at a time, all or nothing ────────────────────────────────────────────────────────────
 
 
+def test_one_that_splits_the_traffic_already_is_told_as_what_stands_in_the_way(
+    world: World,
+) -> None:
+    world.serve("1.0.0")
+    first = world.deploy("1.1.0")
+    world.run(2 * SECOND)
+
+    with pytest.raises(Conflict) as caught:
+        world.deploy("1.2.0")
+
+    assert caught.value.stands_in_the_way == first.id
+    assert world.deployments.plan({**QUICK, "to": "1.2.0"})["version"] == "1.2.0"
+
+
 def test_second_deployment_of_a_route_is_told_what_stands_in_the_way(world: World) -> None:
     first = world.deploy("1.1.0")
     with pytest.raises(Conflict) as caught:

@@ -28,6 +28,13 @@ def upload(file: Path, output: str) -> None:
 @click.argument("digest")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def fetch(digest: str, file: Path) -> None:
-    """Fetch a file."""
-    file.write_bytes(from_environment().raw("GET", f"/artifacts/{digest}").content)
+    """Fetch a file; nothing stands there before all of it has come."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with part.open("wb") as stream:
+            for piece in from_environment().fetch(f"/artifacts/{digest}"):
+                stream.write(piece)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     click.echo(f"{file} written")

@@ -25,6 +25,12 @@ class Refusal(click.ClickException):
     exit_code = REFUSED
 
 
+class NoKey(click.ClickException):
+    """Nobody knows whom to ask, or as whom."""
+
+    exit_code = 2
+
+
 class Unreachable(Refusal):
     """No server, or one that failed."""
 
@@ -98,6 +104,14 @@ class Client:
                 break
         return items
 
+    def fetch(self, path: str) -> Iterator[bytes]:
+        """Read what is not JSON, piece by piece."""
+        with _told(self.url), self._http.stream("GET", f"/api/v1{path}") as answer:
+            if answer.status_code >= 400:
+                answer.read()
+            check(answer)
+            yield from answer.iter_bytes(1 << 16)
+
     def events(self, path: str) -> Iterator[Mapping[str, str]]:
         """Follow a stream of server-sent events: dicts of their fields."""
         with (
@@ -148,8 +162,10 @@ def _told(url: str) -> Iterator[None]:
         raise Unreachable(
             f"no Headway answers at {url}; is `headway serve` running, and HEADWAY_URL right?"
         ) from error
+    except httpx2.TimeoutException as error:
+        raise Unreachable(f"Headway at {url} did not answer in time; look at its log") from error
     except httpx2.HTTPError as error:
-        raise Unreachable(f"no answer: {type(error).__name__}") from error
+        raise Unreachable(f"no answer from {url}: {error or type(error).__name__}") from error
 
 
 def from_environment() -> Client:
@@ -158,7 +174,13 @@ def from_environment() -> Client:
     url = os.environ.get("HEADWAY_URL", f"http://127.0.0.1:{port}")
     key = os.environ.get("HEADWAY_KEY") or _local_key()
     if key is None:
-        raise click.UsageError("no key: set HEADWAY_KEY (see `headway keys`)")
+        raise NoKey(
+            "no key: set HEADWAY_KEY to the one that `headway serve` showed at its first start; "
+            "if it is lost, make another on that machine: `headway keys create me --role admin "
+            "--here`"
+        )
+    if not url.startswith(("http://", "https://")):
+        raise NoKey(f"HEADWAY_URL is {url!r}: it begins with http:// or https://")
     return Client(url, key)
 
 

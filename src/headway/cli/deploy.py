@@ -6,10 +6,16 @@ from typing import Any
 
 import click
 
-from headway.cli.client import Client, from_environment
-from headway.cli.output import age, as_json, show, show_json
+from headway.cli.client import Client, Refusal, from_environment
+from headway.cli.output import as_json, moment, share, show, show_json, show_one
 
-_FINISHED = ("succeeded", "rolled_back", "cancelled", "abandoned")
+_LAST = {
+    "deployment.succeeded",
+    "deployment.rolled_back",
+    "deployment.cancelled",
+    "deployment.abandoned",
+}
+"""Events after which a deployment has no more."""
 
 
 @click.group()
@@ -35,6 +41,8 @@ def start(plan: Path, *, follow: bool, output: str) -> None:
         show_json(deployment)
     else:
         click.echo(f"{deployment['id']} {deployment['state']}")
+        if not follow:
+            click.echo(f"watch it: headway deploy follow {deployment['id']}")
     if follow:
         _follow(client, deployment["id"])
 
@@ -71,31 +79,130 @@ def list_deployments(model: str | None, state: str | None, most: int, output: st
             ("VERSION", lambda d: d["version"]),
             ("STATE", lambda d: d["state"]),
             ("BECAUSE", lambda d: d["because"]),
-            ("CREATED", lambda d: age(d["created_at"])),
+            ("CREATED", lambda d: moment(d["created_at"])),
         ],
     )
 
 
+_looked_at = click.argument("deployment", required=False)
+
+
+def _looked_for(client: Client, named: str | None) -> str:
+    """Return an id; a model stands for its newest deployment, nothing for the newest of all."""
+    if named is not None and named.startswith("dep_"):
+        return named
+    found = client.pages("/deployments", most=1, model=named)
+    if not found:
+        of = f" of {named}" if named else ""
+        raise Refusal(f"there is no deployment{of} yet: `headway deploy start PLAN`")
+    identifier: str = found[0]["id"]
+    return identifier
+
+
+def _steered(client: Client, named: str) -> str:
+    """Return an id; a model stands for its one deployment that is under way."""
+    if named.startswith("dep_"):
+        return named
+    found = client.pages("/deployments", most=10, model=named, state="active")
+    if len(found) != 1:
+        which = ", ".join(f"{one['id']} ({one['environment']})" for one in found) or "none"
+        raise Refusal(f"name the deployment of {named} that is meant; under way: {which}")
+    identifier: str = found[0]["id"]
+    return identifier
+
+
 @deploy.command("show")
-@click.argument("deployment")
-def show_deployment(deployment: str) -> None:
-    """Show state, shares, evidence, and what happens next."""
-    show_json(from_environment().get(f"/deployments/{deployment}"))
+@_looked_at
+@as_json
+def show_deployment(deployment: str | None, output: str) -> None:
+    """Show state, shares, evidence, and what happens next.
+
+    DEPLOYMENT is a dep_… id, or a model for its newest one; without it, the newest of all.
+    """
+    client = from_environment()
+    told = client.get(f"/deployments/{_looked_for(client, deployment)}")
+    show_one(
+        output,
+        told,
+        [
+            ("deployment", lambda d: d["id"]),
+            ("version", lambda d: f"{d['model']} {d['version']} in {d['environment']}"),
+            ("state", _state),
+            ("because", lambda d: d["because"]),
+            (
+                "held",
+                lambda d: (
+                    d["held"] and f"{moment(d['held']['held_since'])}: {d['held']['because']}"
+                ),
+            ),
+            (
+                "shares",
+                lambda d: [
+                    f"{a['version']} {a['role']} {share(a['share_bp'])}" for a in d["shares"]
+                ],
+            ),
+            ("now", lambda d: d["next"] and d["next"]["what"]),
+            (
+                "expected",
+                lambda d: (
+                    d["next"] and d["next"]["expected_at"] and moment(d["next"]["expected_at"])
+                ),
+            ),
+            ("then", lambda d: d["next"] and d["next"]["after"]),
+            ("finished", lambda d: d["finished_at"] and moment(d["finished_at"])),
+        ],
+    )
+    if output == "json" or not told["evidence"]:
+        return
+    click.echo()
+    show(
+        output,
+        told["evidence"],
+        [
+            ("METRIC", lambda m: m["metric"]),
+            ("STABLE", lambda m: f"{m['stable']} bad" if m["stable_n"] else "no data"),
+            ("NEW", lambda m: f"{m['candidate']} bad" if m["candidate_n"] else "no data"),
+            ("HOW MANY TIMES AS BAD", _interval),
+            ("PROOF OF WORSE", lambda m: m["worse"]),
+            ("OF NOT WORSE", lambda m: m["not_worse"]),
+        ],
+    )
+
+
+def _state(deployment: dict[str, Any]) -> str:
+    steps = deployment["steps"]
+    said = str(deployment["state"]).replace("_", " ")
+    if not deployment["step"]:
+        return said
+    number = deployment["step"]
+    return f"{said}, step {number} of {len(steps)}: {steps[number - 1]['text']}"
+
+
+def _interval(metric: dict[str, Any]) -> str:
+    if not (metric["candidate_n"] and metric["stable_n"]):
+        return "no data"
+    low, high = metric["interval"]
+    return f"{low:.2g}x to {'any' if high is None else f'{high:.2g}x'}"
 
 
 @deploy.command()
-@click.argument("deployment")
+@_looked_at
 @as_json
-def why(deployment: str, output: str) -> None:
-    """Say after each decision what it was based on."""
-    events = from_environment().pages(f"/deployments/{deployment}/events", most=1000)
+def why(deployment: str | None, output: str) -> None:
+    """Say after each decision what it was based on.
+
+    DEPLOYMENT is a dep_… id, or a model for its newest one; without it, the newest of all.
+    """
+    client = from_environment()
+    path = f"/deployments/{_looked_for(client, deployment)}/events"
+    events = client.pages(path, most=1000)
     if output == "json":
         show_json(events)
         return
     for event in events:
-        click.echo(f"{age(event['at'])}  {event['why']}")
+        click.echo(f"{moment(event['at'])}  {event['why']}")
         for line in event.get("evidence") or ():
-            click.echo(f"                     {line}")
+            click.echo(f"                      {line}")
 
 
 @deploy.command()
@@ -116,10 +223,14 @@ def verdict(deployment: str, number: int, output: str) -> None:
 
 
 @deploy.command()
-@click.argument("deployment")
-def follow(deployment: str) -> None:
-    """Print what happens until it ends."""
-    _follow(from_environment(), deployment)
+@_looked_at
+def follow(deployment: str | None) -> None:
+    """Print what happens until it ends.
+
+    DEPLOYMENT is a dep_… id, or a model for its newest one; without it, the newest of all.
+    """
+    client = from_environment()
+    _follow(client, _looked_for(client, deployment))
 
 
 def _follow(client: Client, deployment: str) -> None:
@@ -128,8 +239,8 @@ def _follow(client: Client, deployment: str) -> None:
             continue
         told = json.loads(event["data"])
         if "why" in told:
-            click.echo(f"{age(told['at'])}  {told['why']}")
-        if client.get(f"/deployments/{deployment}")["state"] in _FINISHED:
+            click.echo(f"{moment(told['at'])}  {told['why']}")
+        if told.get("kind") in _LAST:
             break
 
 
@@ -139,8 +250,7 @@ def _intent(verb: str, words: str) -> click.Command:
     @click.option("--why", default="", help="For the history.")
     def ask(deployment: str, why: str) -> None:
         body: dict[str, str] = {"why": why} if why else {}
-        answer = from_environment().post(f"/deployments/{deployment}/{verb}", body)
-        click.echo(f"{deployment} {verb} asked; it is {answer['state']} now")
+        _ask(deployment, verb, body)
 
     return ask
 
@@ -158,5 +268,11 @@ _intent("abandon", "End a failed rollback where it stands.")
 def promote(deployment: str, *, to_end: bool, why: str) -> None:
     """End the present step without its proof."""
     body = {"why": why} | ({"to": "end"} if to_end else {})
-    answer = from_environment().post(f"/deployments/{deployment}/promote", body)
-    click.echo(f"{deployment} promote asked; it is {answer['state']} now")
+    _ask(deployment, "promote", body)
+
+
+def _ask(deployment: str, verb: str, body: dict[str, str]) -> None:
+    client = from_environment()
+    meant = _steered(client, deployment)
+    answer = client.post(f"/deployments/{meant}/{verb}", body)
+    click.echo(f"{meant} {verb} asked; it is {answer['state']} now")

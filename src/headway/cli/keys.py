@@ -4,7 +4,7 @@ import click
 
 from headway.cli.client import from_environment
 from headway.cli.machine import told
-from headway.cli.output import age, as_json, show
+from headway.cli.output import as_json, moment, show
 from headway.settings import Settings
 
 
@@ -27,8 +27,8 @@ def list_keys(most: int, output: str) -> None:
             ("ROLE", lambda k: k["role"]),
             ("MODELS", lambda k: k["models"]),
             ("ENVIRONMENTS", lambda k: k["environments"]),
-            ("LAST USED", lambda k: age(k.get("last_used_at"))),
-            ("REVOKED", lambda k: age(k.get("revoked_at"))),
+            ("LAST USED", lambda k: moment(k["last_used"])),
+            ("REVOKED", lambda k: moment(k["revoked_at"])),
         ],
     )
 
@@ -36,7 +36,10 @@ def list_keys(most: int, output: str) -> None:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(["viewer", "caller", "deployer", "admin"]), default="caller"
+    "--role",
+    type=click.Choice(["viewer", "caller", "deployer", "admin"]),
+    default="caller",
+    show_default=True,
 )
 @click.option("--model", multiple=True, help="A model or prefix*, may be given again.")
 @click.option("--environment", multiple=True, help="May be given again.")

@@ -1,7 +1,8 @@
 """`headway`: the front door of the command line; each noun is imported when it is asked for."""
 
+import sys
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -29,6 +30,23 @@ _COMMANDS: Final = {
 
 class _Lazy(click.Group):
     """Knows the commands by name, and imports one only to run it: `--help` stays fast."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own words
+        """Run, and say what went wrong in one line."""
+        try:
+            sys.exit(super().main(*args, **kwargs | {"standalone_mode": False}) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except click.UsageError as error:
+            asked = error.ctx.command_path if error.ctx else "headway"
+            click.echo(f"Error: {error.format_message()} (see `{asked} --help`)", err=True)
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(130)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

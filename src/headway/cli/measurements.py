@@ -3,7 +3,7 @@
 import click
 
 from headway.cli.client import Refusal, from_environment
-from headway.cli.output import as_json, show_json
+from headway.cli.output import as_json, moment, show, show_json
 
 
 @click.command()
@@ -12,12 +12,44 @@ from headway.cli.output import as_json, show_json
 @click.option("--version", default=None)
 @click.option("--since", default=None, help="RFC 3339.")
 @click.option("--step", default=None, help="Such as 5m.")
+@as_json
 def measurements(
-    model: str, environment: str, version: str | None, since: str | None, step: str | None
+    model: str,
+    *,
+    environment: str,
+    version: str | None,
+    since: str | None,
+    step: str | None,
+    output: str,
 ) -> None:
-    """Show counts, latency and tokens of a model."""
+    """Show counts, latency and tokens of a model; of the last hour unless --since says more."""
     query = {"model": model, "environment": environment, "version": version, "from": since}
-    show_json(from_environment().call("GET", "/measurements", query=query | {"step": step}))
+    told = from_environment().call("GET", "/measurements", query=query | {"step": step})
+    if output != "json":
+        click.echo(f"from {moment(told['since'])} to {moment(told['until'])}")
+    show(
+        output,
+        told["items"],
+        [
+            *([("FROM", lambda m: moment(m["at"]))] if told["step"] else []),
+            ("VERSION", lambda m: m["version"]),
+            ("ARM", lambda m: m["arm"]),
+            ("REQUESTS", lambda m: f"{m['requests']:,}"),
+            ("OUTCOMES", lambda m: m["outcomes"]),
+            ("MEDIAN", lambda m: _milliseconds(m["latency_ms"]["p50"])),
+            ("P95", lambda m: _milliseconds(m["latency_ms"]["p95"])),
+            ("TOKENS", lambda m: m["tokens"] or None),
+        ],
+        whole=told,
+    )
+    if output != "json":
+        for score in told["scores"]:
+            said = f"{score['mean']:.3g} on average of {score['n']:,}"
+            click.echo(f"score {score['name']} of {score['version']}: {said}")
+
+
+def _milliseconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} ms"
 
 
 @click.command()

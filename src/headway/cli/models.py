@@ -3,7 +3,7 @@
 import click
 
 from headway.cli.client import from_environment
-from headway.cli.output import age, as_json, show, show_json
+from headway.cli.output import as_json, moment, share, show, show_json, show_one
 
 
 @click.group()
@@ -24,9 +24,9 @@ def list_models(words: str | None, most: int, output: str) -> None:
         [
             ("MODEL", lambda m: m["name"]),
             ("LATEST", lambda m: m.get("latest")),
-            ("LIVE", lambda m: _live(m.get("live"))),
+            ("LIVE", lambda m: _live(m.get("live")) or None),
             ("DESCRIPTION", lambda m: m.get("description")),
-            ("CREATED", lambda m: age(m.get("created_at"))),
+            ("CREATED", lambda m: moment(m.get("created_at"))),
         ],
     )
 
@@ -36,8 +36,7 @@ def _live(live: object) -> str:
     if not isinstance(live, dict):
         return "-"
     return "; ".join(
-        f"{environment} "
-        + ", ".join(f"{arm['version']} {arm['share_bp'] / 100:g} %" for arm in arms)
+        f"{environment} " + ", ".join(f"{arm['version']} {share(arm['share_bp'])}" for arm in arms)
         for environment, arms in live.items()
     )
 
@@ -57,9 +56,22 @@ def create(name: str, description: str, tag: tuple[str, ...], output: str) -> No
 
 @models.command("show")
 @click.argument("name")
-def show_model(name: str) -> None:
+@as_json
+def show_model(name: str, output: str) -> None:
     """Show one model."""
-    show_json(from_environment().get(f"/models/{name}"))
+    show_one(
+        output,
+        from_environment().get(f"/models/{name}"),
+        [
+            ("model", lambda m: m["name"] + (" (archived)" if m["archived"] else "")),
+            ("description", lambda m: m["description"]),
+            ("latest", lambda m: m["latest"]),
+            ("live", lambda m: _live(m["live"]) if m["live"] else None),
+            ("aliases", lambda m: m["aliases"]),
+            ("tags", lambda m: m["tags"]),
+            ("created", lambda m: f"{moment(m['created_at'])} by {m['created_by']}"),
+        ],
+    )
 
 
 @models.command()

@@ -54,6 +54,28 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def age(time: str | None) -> str:
-    """Shorten an RFC 3339 time to the second."""
-    return (time or "-")[:19].replace("T", " ")
+def show_one(
+    output: str,
+    item: Any,  # noqa: ANN401 - whatever the API answered
+    lines: Sequence[tuple[str, Callable[[Any], object]]],
+) -> None:
+    """Print one thing, a fact a line; what is empty is left out."""
+    if output == "json":
+        show_json(item)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for title, read in lines:
+        if (value := read(item)) not in (None, "", {}, []):
+            table.add_row(title, _text(value))
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+
+
+def moment(time: str | None) -> str:
+    """Shorten an RFC 3339 time in UTC to the second."""
+    return f"{time[:19].replace('T', ' ')}Z" if time else "-"
+
+
+def share(bp: int) -> str:
+    return f"{bp / 100:g} %"

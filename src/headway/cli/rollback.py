@@ -3,7 +3,7 @@
 import click
 
 from headway.cli.client import from_environment
-from headway.cli.output import age, as_json, show
+from headway.cli.output import as_json, moment, show
 
 
 @click.group()
@@ -38,7 +38,7 @@ def list_rollbacks(model: str | None, most: int, output: str) -> None:
             ("STATE", lambda r: r["state"]),
             ("BY", lambda r: "headway" if r["automatic"] else r["actor"]),
             ("WHY", lambda r: r["why"]),
-            ("AT", lambda r: age(r["created_at"])),
+            ("AT", lambda r: moment(r["created_at"])),
         ],
     )
 
@@ -62,6 +62,6 @@ def list_snapshots(model: str, environment: str, most: int, output: str) -> None
             ("ID", lambda s: s["id"]),
             ("REVISION", lambda s: s["revision"]),
             ("REASON", lambda s: s["reason"]),
-            ("AT", lambda s: age(s["created_at"])),
+            ("AT", lambda s: moment(s["created_at"])),
         ],
     )

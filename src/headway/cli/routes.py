@@ -3,7 +3,7 @@
 import click
 
 from headway.cli.client import from_environment
-from headway.cli.output import as_json, show, show_json
+from headway.cli.output import as_json, moment, share, show, show_one
 
 
 @click.group()
@@ -25,7 +25,7 @@ def show_route(model: str, environment: str, output: str) -> None:
         [
             ("ARM", lambda a: a["key"]),
             ("VERSION", lambda a: a["version"]),
-            ("SHARE", lambda a: f"{a['share_bp'] / 100:g} %"),
+            ("SHARE", lambda a: share(a["share_bp"])),
         ],
         whole=route,
     )
@@ -36,17 +36,29 @@ def show_route(model: str, environment: str, output: str) -> None:
 @click.argument("unit")
 @click.option("-e", "--environment", default="production", show_default=True)
 @click.option("--at", default=None, help="A past time, RFC 3339.")
-def explain(model: str, unit: str, environment: str, at: str | None) -> None:
+@as_json
+def explain(model: str, unit: str, environment: str, at: str | None, output: str) -> None:
     """Say which version a unit (a conversation, a user) gets or got, and why.
 
     A request id (req_…) is explained too.
     """
     client = from_environment()
     if unit.startswith("req_"):
-        show_json(client.get(f"/requests/{unit}"))
+        told = client.get(f"/requests/{unit}")
     else:
-        path = f"/routes/{model}/{environment}/explanation"
-        show_json(client.get(path, unit=unit, at=at))
+        told = client.get(f"/routes/{model}/{environment}/explanation", unit=unit, at=at)
+    show_one(
+        output,
+        told,
+        [
+            ("version", lambda e: e["version"]),
+            ("arm", lambda e: f"{e['arm']}, share {share(e['share_bp'])}"),
+            ("why", lambda e: e["why"]),
+            ("route", lambda e: f"{e['model']}/{e['environment']} revision {e['revision']}"),
+            ("at", lambda e: moment(e["at"]) if e["at"] else None),
+            ("flags", lambda e: e["flags"]),
+        ],
+    )
 
 
 @routes.command()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from headway.cli.client import from_environment
-from headway.cli.output import age, as_json, show, show_json
+from headway.cli.output import as_json, moment, show, show_json, show_one
 
 
 @click.group()
@@ -32,7 +32,7 @@ def list_versions(model: str, requirement: str | None, most: int, output: str) -
             ("TARGET", lambda v: _target(v["target"])),
             ("DESCRIPTION", lambda v: v.get("description")),
             ("DIGEST", lambda v: v["digest"][:19]),
-            ("CREATED", lambda v: age(v.get("created_at"))),
+            ("CREATED", lambda v: moment(v.get("created_at"))),
         ],
     )
 
@@ -107,16 +107,71 @@ def create(
 @versions.command("show")
 @click.argument("model")
 @click.argument("ref")
-def show_version(model: str, ref: str) -> None:
+@as_json
+def show_version(model: str, ref: str, output: str) -> None:
     """Show one: a number, an alias, `latest` or a range."""
-    show_json(from_environment().get(f"/models/{model}/versions/{ref}"))
+    show_one(
+        output,
+        from_environment().get(f"/models/{model}/versions/{ref}"),
+        [
+            ("version", lambda v: f"{v['model']} {v['version']}"),
+            ("state", lambda v: f"{v['state']} {v['reason']}".strip()),
+            ("description", lambda v: v["description"]),
+            ("target", lambda v: _target(v["target"])),
+            ("base URL", lambda v: v["target"].get("base_url")),
+            ("credential", lambda v: v["target"].get("credential")),
+            ("system prompt", lambda v: (v["target"].get("prompt") or {}).get("system")),
+            ("parameters", lambda v: v["target"].get("parameters")),
+            ("tags", lambda v: v["tags"]),
+            ("metadata", lambda v: v["metadata"]),
+            ("digest", lambda v: v["digest"]),
+            ("created", lambda v: f"{moment(v['created_at'])} by {v['created_by']}"),
+        ],
+    )
 
 
 @versions.command()
 @click.argument("model")
 @click.argument("old")
 @click.argument("new")
-def compare(model: str, old: str, new: str) -> None:
+@as_json
+def compare(model: str, old: str, new: str, output: str) -> None:
     """Compare two versions: what differs, and how they behave."""
     path = f"/models/{model}/versions/{old}/comparison"
-    show_json(from_environment().call("GET", path, query={"with": new}))
+    told = from_environment().call("GET", path, query={"with": new})
+    if output == "json":
+        show_json(told)
+        return
+    click.echo(f"differs in: {', '.join(told['components']) or 'nothing'}")
+    for difference in told["compatibility"]["differences"]:
+        click.echo(f"  {difference['severity']}: {difference['where']}: {difference['detail']}")
+    for line in told["prompt"]:
+        click.echo(f"  {line}")
+    click.echo(f"advised bump: {told['bump']}")
+    since, until = moment(told["since"]), moment(told["until"])
+    click.echo(f"measured in {told['environment']} from {since} to {until}:")
+    show(
+        output,
+        [row for row in told["measured"] if row["old"]["n"] or row["new"]["n"]],
+        [
+            ("METRIC", lambda m: m["metric"]),
+            (told["old"], lambda m: _measured(m["metric"], m["old"])),
+            (told["new"], lambda m: _measured(m["metric"], m["new"])),
+            ("DIFFERENCE", lambda m: _amount(m["metric"], m["difference"], sign="+")),
+        ],
+    )
+
+
+def _measured(metric: str, side: dict[str, Any]) -> str:
+    return f"{_amount(metric, side['value'])} of {side['n']:,}" if side["n"] else "no requests"
+
+
+def _amount(metric: str, value: float | None, *, sign: str = "") -> str:
+    """Write a value with its unit: milliseconds, a rate, a mean."""
+    if value is None:
+        return "-"
+    if metric.startswith(("latency", "first")):
+        return f"{value:{sign}.1f} ms"
+    if metric == "errors" and sign:
+        return f"{100 * value:+.3g} points"
+    return f"{100 * value:.3g} %" if metric == "errors" else f"{value:{sign}.3g}"

@@ -236,7 +236,9 @@ class DeploymentService:
             raise Refused(f"{model.name}@{version.number} is {version.state}{said}")
         plan = replace(plan, model=model.name)
         current = current_route(work, plan.model, plan.environment)
-        change.check_movable(current)
+        if work.deployments.active(plan.model, plan.environment) is None:
+            # One under way has two arms by its nature: who deploys meanwhile is told of that one.
+            change.check_movable(current)
         if current is not None:
             plan = replace(plan, environment=current.environment)
         if change.stable_arm(current) is None:

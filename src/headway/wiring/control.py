@@ -164,6 +164,7 @@ def run(settings: Settings, create_app: CreateApp) -> None:
         os.nice(_NICENESS)
     private_folder(settings.run_folder)
     root_key = load_root_key(settings)
+    shared = shared.known_to(root_key)
     upgrade_apart(settings)
     follow_the_supervisor(shared)
     configure("control", settings.log_level)

@@ -73,7 +73,9 @@ def run(settings: Settings, *, number: int) -> None:
     root_key = load_root_key(settings)
     with open_settled(settings, pool_size=_POOL) as database:
         log = LateLog("gateway", settings.log_level)
-        run_loop(_Process(settings, shared, root_key, database, log, number).serve())
+        run_loop(
+            _Process(settings, shared.known_to(root_key), root_key, database, log, number).serve()
+        )
 
 
 @dataclass(frozen=True, slots=True)

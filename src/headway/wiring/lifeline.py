@@ -1,17 +1,19 @@
 """The life-line from the supervisor: what the children share, and the end of it all.
 
 The first line of standard input is JSON; after it the pipe stays silent until the supervisor dies.
-A process that was started by hand (no pipe) has no life-line and makes its own secrets.
+A process that was started by hand (no pipe) has no life-line: what it must share with the others
+of its installation follows from their root key.
 """
 
 import json
 import os
-import secrets
 import signal
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+from headway.auth.rootkey import Purpose, RootKey
 
 _LONGEST: Final = 65_536
 
@@ -20,7 +22,7 @@ _LONGEST: Final = 65_536
 class Shared:
     """What the processes of one tree share."""
 
-    hop_secret: str
+    hop_secret: str = ""
     """With it control knows that a request came through a gateway."""
     socket_fd: int | None = None
     """The public listening socket, if there is one already."""
@@ -29,11 +31,17 @@ class Shared:
     """How the process whose place this one takes ended: its exit code, or a signal's number below
     0. None: it is the first of its supervisor."""
 
+    def known_to(self, root_key: RootKey) -> "Shared":
+        """Return it with a hop secret: without a supervisor, the one of the installation."""
+        if self.hop_secret:
+            return self
+        return replace(self, hop_secret=root_key.sub_key(Purpose.HOP).hex())
+
 
 def read_shared() -> Shared:
-    """Read the first line of the life-line; for a process started by hand, make it up."""
+    """Read the first line of the life-line; a process started by hand has none."""
     if os.environ.get("HEADWAY_SUPERVISED") != "1" or not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return Shared(hop_secret=secrets.token_urlsafe(32))
+        return Shared()
     line = b""
     while not line.endswith(b"\n") and len(line) < _LONGEST:
         byte = os.read(0, 1)
