@@ -68,7 +68,7 @@ class Models:
         """Answer `GET /v1/models` or one of them, in the shape that the caller's client reads."""
         anthropic = call.headers.get(b"anthropic-version") is not None
         try:
-            headers = dict(reversed(call.headers))
+            headers = call.headers.first()
             caller = self._pipeline.identify(call, headers, Permission.TRAFFIC_LIST)
             environment = self._pipeline.environment_of(caller, headers)
             if name is None:
@@ -157,7 +157,7 @@ class Models:
         self, call: Call, model: str, ref: str | None
     ) -> tuple[Served, Release, Prepared]:
         pipeline = self._pipeline
-        headers = dict(reversed(call.headers))
+        headers = call.headers.first()
         caller = pipeline.identify(call, headers, Permission.TRAFFIC_LIST)
         environment = pipeline.environment_of(caller, headers)
         served = pipeline.find(caller, environment, model)

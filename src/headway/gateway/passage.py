@@ -17,7 +17,6 @@ from math import inf
 from types import MappingProxyType
 from typing import Final
 
-from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
@@ -52,6 +51,10 @@ _STREAM: Final = b"text/event-stream"
 _BINARY: Final = b"application/octet-stream"
 _DOWN: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"inference-header-content-length")
 """How the names begin of what comes back."""
+_UNSEEN: Final[set[bytes]] = set()
+"""Names of answers that no caller sees, remembered: upstreams send the same dozens for ever."""
+_MOST_UNSEEN: Final = 1024
+_LONGEST_UNSEEN: Final = 64
 _ID_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _AFTER_DONE_SECONDS: Final = 1.0
 """How long an upstream may take to end a body whose last event has come."""
@@ -66,6 +69,7 @@ is of a body that could not be taken."""
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
+_NO_REQUEST: Final = (b"", b"")
 _NO_ANSWER: Final[Fields] = MappingProxyType({})
 
 
@@ -77,28 +81,12 @@ def is_id(value: bytes) -> bool:
 class Passage:
     """One request on its way through."""
 
-    # No __slots__: class attributes as defaults save two dozen assignments per request.
-    _caller: Caller = CONTROL
-    _ask: Ask | None = None
-    _way: Way | None = None
-    _destination: Destination | None = None
-    _speaker: Speaker | None = None
-    _flight: Flight | None = None
-    _stamp = ""
-    _request: tuple[bytes, bytes] = (b"", b"")
-    """Head and body for the upstream, kept until they are surely not sent again."""
-    _by = 0.0
-    """Monotonic seconds at which the caller stops waiting; 0.0: no sooner than the version."""
-    _sending: Sending | None = None
-    _attempts = 0
-    _fallen_back = False
-    _status = 0
-    _headers: Fields = _NO_ANSWER
-    _answer_size = 0
-    _watch: Watch | None = None
-    _first_ms: float | None = None
-    _over = False
-    _over_at = 0.0
+    __slots__ = (
+        "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_destination",
+        "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format", "_headers", "_model",
+        "_over", "_over_at", "_parts", "_pipeline", "_request", "_sending", "_speaker", "_stamp",
+        "_status", "_watch", "_way",
+    )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
         """`model` is the name that stood in the path, if one did."""
@@ -106,8 +94,29 @@ class Passage:
         self._call = call
         self._format = format_
         self._model = model
-        self._fields_up: Fields = dict(reversed(call.headers))
+        self._fields_up: Fields = call.headers.first()
+        self._caller = CONTROL
+        self._ask: Ask | None = None
+        self._way: Way | None = None
+        self._destination: Destination | None = None
+        self._speaker: Speaker | None = None
+        self._flight: Flight | None = None
+        self._stamp = ""
+        self._request = _NO_REQUEST
+        """Head and body for the upstream, kept until they are surely not sent again."""
+        self._by = 0.0
+        """Monotonic seconds at which the caller stops waiting; 0.0: no sooner than the version."""
+        self._sending: Sending | None = None
+        self._attempts = 0
+        self._fallen_back = False
+        self._status = 0
+        self._headers = _NO_ANSWER
         self._parts: list[bytes] = []
+        self._answer_size = 0
+        self._watch: Watch | None = None
+        self._first_ms: float | None = None
+        self._over = False
+        self._over_at = 0.0
 
     def take(self) -> None:
         """Look at the head: who asks. What they may call is decided when the body is there."""
@@ -230,7 +239,7 @@ class Passage:
     def _send(self, prepared: Prepared) -> None:
         head, body = self._request
         if prepared.retries <= self._attempts:
-            self._request = (b"", b"")
+            self._request = _NO_REQUEST
         self._sending = self._pipeline.pool.send(
             prepared.origin, head, body, self, self._deadlines(prepared)
         )
@@ -263,7 +272,7 @@ class Passage:
     def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
         """Take the head of the answer (`Receiver`)."""
         self._status = status
-        fields = self._headers = dict(reversed(headers))
+        fields = self._headers = headers.first()
         coding = fields.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity":
             self._cancel()
@@ -277,12 +286,6 @@ class Passage:
         """Take bytes of the answer (`Receiver`)."""
         if self._over:
             return
-        try:
-            self._data(data)
-        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
-            self._crash(error)
-
-    def _data(self, data: bytes) -> None:
         watch = self._watch
         if watch is None:
             self._parts.append(data)
@@ -291,6 +294,12 @@ class Passage:
                 self._cancel()
                 self._fail(_unreadable("is too large"))
             return
+        try:
+            self._look(watch, data)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
+
+    def _look(self, watch: Watch, data: bytes) -> None:
         events = watch.feed(data)
         if watch.started and self._first_ms is None:
             self._first_ms = self._age_ms()
@@ -308,16 +317,16 @@ class Passage:
         if self._over:
             self._pipeline.under_way.discard(self)
             return
+        watch = self._watch
         try:
-            self._complete(by_close=by_close)
+            if watch is None:
+                self._whole(b"".join(self._parts), by_close=by_close)
+            else:
+                self._last(watch, by_close=by_close)
         except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
             self._crash(error)
 
-    def _complete(self, *, by_close: bool) -> None:
-        watch = self._watch
-        if watch is None:
-            self._whole(b"".join(self._parts), by_close=by_close)
-            return
+    def _last(self, watch: Watch, *, by_close: bool) -> None:
         last = watch.end(by_close=by_close)
         if last is None:
             words = watch.error or "the provider's stream ended before it was complete"
@@ -515,8 +524,6 @@ class Passage:
         """Record how it ended, once. `wait`: the upstream has not ended its body yet."""
         self._over = True
         now = self._over_at = self._pipeline.monotonic()
-        # Call and passage hold each other; without this both would wait for the collector.
-        self._call.on_gone = self._call.on_unwritable = self._call.on_writable = None
         self._record(outcome, now, tokens, served_by)
         if not wait:
             self._pipeline.under_way.discard(self)
@@ -575,13 +582,19 @@ class Passage:
 
 def _downward(headers: Fields) -> bytes:
     """Return what of the upstream's head callers may see."""
+    if headers.keys() <= _UNSEEN:
+        return b""
     lines = []
     for name, value in headers.items():
+        if name in _UNSEEN:
+            continue
         if name in _THEIR_ID:
             if is_id(value):
                 lines.append(b"headway-upstream-request-id: %b\r\n" % value)
         elif name.startswith(_DOWN):
             lines.append(b"%b: %b\r\n" % (name, value))
+        elif len(_UNSEEN) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:
+            _UNSEEN.add(name)
     return b"".join(lines)
 
 

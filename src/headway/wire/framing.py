@@ -31,9 +31,9 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Fields that speak of one connection and are never passed on (RFC 9110, 7.6.1)."""
 
-_JUDGED: Final = frozenset(
-    (b"host", b"transfer-encoding", b"content-length", b"expect", b"connection")
-)
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+_ONCE: Final = (b"host", *_FRAMING)
+"""What may stand once: of two, one reader could take the first and another the second."""
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
 _HOST: Final = re.compile(
@@ -47,18 +47,30 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 class Headers(list[tuple[bytes, bytes]]):
     """The fields of one head in order: (lower-case name, value).
 
-    Append only before the first `get`, which builds an index.
+    Append only before the first `get` or `first`, which build an index.
     """
 
-    __slots__ = ("_index",)
+    __slots__ = ("_first",)
+
+    def by_name(self) -> dict[bytes, bytes]:
+        """Build the index, and return it; who completes a head does, so that others find it."""
+        found = self._first = dict(reversed(self))
+        return found
+
+    def first(self) -> dict[bytes, bytes]:
+        """Return the fields by lower-case name; of those that stand twice the first."""
+        try:
+            return self._first
+        except AttributeError:
+            return self.by_name()
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value under a lower-case name, or None."""
-        try:
-            return self._index.get(name)
-        except AttributeError:
-            self._index: dict[bytes, bytes] = dict(reversed(self))
-            return self._index.get(name)
+        return self.first().get(name)
+
+    def repeated(self, names: Iterable[bytes]) -> bytes | None:
+        """Return the first of these names that stands more than once, None if none does."""
+        return next((name for name in names if len(self.all(name)) > 1), None)
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value under a lower-case name, in order."""
@@ -111,37 +123,29 @@ def check_request(method: bytes, version: str, fields: Headers) -> RequestFramin
         raise Refusal(505, "HTTP/1.1 and HTTP/1.0 are spoken here")
     if method not in METHODS:
         raise Refusal(501, "this method is not known here")
-    host: bytes | None = None
-    coding: bytes | None = None
+    found = fields.by_name()
+    if len(found) != len(fields) and (name := fields.repeated(_ONCE)) is not None:
+        raise Refusal(400, f"more than one {name.decode('ascii').title()} field")
     length: int | None = None
+    if (text := found.get(b"content-length")) is not None:
+        if not text.isdigit() or len(text) > 18:
+            raise Refusal(400, "Content-Length is not a number")
+        length = int(text)
+    coding = found.get(b"transfer-encoding")
     expects = False
-    for name, value in fields:
-        if name not in _JUDGED:
-            continue
-        if name == b"host":
-            if host is not None:
-                raise Refusal(400, "more than one Host field")
-            host = value
-        elif name == b"content-length":
-            if length is not None:
-                raise Refusal(400, "more than one Content-Length field")
-            if not value.isdigit() or len(value) > 18:
-                raise Refusal(400, "Content-Length is not a number")
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if coding is not None or version == "1.0":
-                raise Refusal(400, "Transfer-Encoding stands once, and on HTTP/1.1 only")
-            coding = value
-        elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise Refusal(417, "100-continue is the only expectation that is met here")
-            # A 1.0 caller cannot read an interim answer (RFC 9110, 10.1.1).
-            expects = version == "1.1"
+    if b"expect" in found:
+        if any(value.lower() != b"100-continue" for value in fields.all(b"expect")):
+            raise Refusal(417, "100-continue is the only expectation that is met here")
+        # A 1.0 caller cannot read an interim answer (RFC 9110, 10.1.1).
+        expects = version == "1.1"
     if coding is not None:
+        if version == "1.0":
+            raise Refusal(400, "Transfer-Encoding is for HTTP/1.1 only")
         if coding.lower() != b"chunked":
             raise Refusal(501, "chunked is the only transfer coding that is taken")
         if length is not None:
             raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other")
+    host = found.get(b"host")
     if host is None:
         if version == "1.1":
             raise Refusal(400, "the Host field is missing")
@@ -208,17 +212,17 @@ def check_answer(status: int, version: str, fields: Headers) -> AnswerFraming:
         raise Refusal(502, f"the upstream answered with status {status}")
     if version not in {"1.1", "1.0"}:
         raise Refusal(502, "the upstream does not speak HTTP/1.1")
-    coding: bytes | None = None
+    found = fields.by_name()
+    if len(found) != len(fields) and fields.repeated(_FRAMING):
+        raise Refusal(502, "the upstream frames its answer twice")
     length: int | None = None
-    for name, value in fields:
-        if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > 18:
-                raise Refusal(502, "the upstream's Content-Length is not one number")
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if coding is not None or value.lower() != b"chunked" or version == "1.0":
-                raise Refusal(502, "the upstream uses a transfer coding that is not taken")
-            coding = value
+    if (text := found.get(b"content-length")) is not None:
+        if not text.isdigit() or len(text) > 18:
+            raise Refusal(502, "the upstream's Content-Length is not one number")
+        length = int(text)
+    coding = found.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
+        raise Refusal(502, "the upstream uses a transfer coding that is not taken")
     if coding is not None and length is not None:
         raise Refusal(502, "the upstream sent Content-Length and Transfer-Encoding")
     return AnswerFraming(length, coding is not None)

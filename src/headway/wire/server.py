@@ -43,14 +43,20 @@ from headway.wire.framing import (
     split_target,
     write_fields,
 )
+from headway.wire.known import KnownHead
 
 Fields: TypeAlias = FieldLines | Iterable[tuple[bytes, bytes]]
 """Lines written before (`framing.write_fields`, for speed), or pairs, checked and written here."""
+
+_Said: TypeAlias = tuple[str, bytes, bool]
+"""Of a head that is known: method, target, whether it is HTTP/1.0."""
 
 _NEVER: Final = math.inf
 _KEEP: Final = FieldLines(b"connection: keep-alive\r\n")
 _NOTHING: Final = FieldLines(b"")
 _BACKLOG: Final = 2048
+_COPIED: Final = 64 * 1024
+"""A body below this is joined to its head: one copy costs less than a second write."""
 
 # What becomes of a call's body.
 _UNDECIDED: Final = 0
@@ -133,31 +139,13 @@ class Call:
     what is written to it, and has let go of all callbacks.
     """
 
-    # No __slots__: class attributes as defaults save two dozen assignments per request.
-    last_byte_at: float = 0.0
-    """Monotonic seconds at which the request was complete; 0.0 before."""
-    refused: int | None = None
-    """The status with which the engine itself ended the call."""
-    answered: bool = False
-    """Something of the answer was written."""
-    context: Any = None
-    """The application's own."""
-    on_gone: "Callable[[Call], None] | None" = None
-    on_done: "Callable[[Call], None] | None" = None
-    on_unwritable: "Callable[[Call], None] | None" = None
-    """The caller reads too slowly: write no more until `on_writable`."""
-    on_writable: "Callable[[Call], None] | None" = None
-
-    _complete = False
-    _size = 0
-    _mode = _UNDECIDED
-    _limit = -1
-    _idle_seconds: float | None = None
-    _paused = False
-    _on_body: "Callable[[Call, bytes], None] | None" = None
-    _sink: BodySink | None = None
-    _ends = _BY_NOTHING
-    _left = 0
+    __slots__ = (
+        "_complete", "_ends", "_expects_continue", "_idle_seconds", "_left", "_limit", "_mode",
+        "_on_body", "_parts", "_paused", "_persist", "_protocol", "_sink", "_size", "answered",
+        "chunked", "content_length", "context", "headers", "http_10", "last_byte_at", "method",
+        "on_done", "on_gone", "on_unwritable", "on_writable", "path", "query", "received_at",
+        "refused", "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -181,9 +169,31 @@ class Call:
         """The caller speaks HTTP/1.0: it takes no chunks, so `forward_raw` is not for it."""
         self.received_at = protocol.read_at
         """Monotonic seconds at which the head was complete."""
-        self._framing = framing
+        self.last_byte_at = 0.0
+        """Monotonic seconds at which the request was complete; 0.0 before."""
+        self.refused: int | None = None
+        """The status with which the engine itself ended the call."""
+        self.answered = False
+        """Something of the answer was written."""
+        self.context: Any = None
+        """The application's own."""
+        self.on_gone: Callable[[Call], None] | None = None
+        self.on_done: Callable[[Call], None] | None = None
+        self.on_unwritable: Callable[[Call], None] | None = None
+        """The caller reads too slowly: write no more until `on_writable`."""
+        self.on_writable: Callable[[Call], None] | None = None
+        self.content_length, self.chunked, self._expects_continue = framing
+        """What the request says of its body; no length: there is none, or it comes in chunks."""
         self._persist = persist
         self._parts: list[bytes] = []
+        self._complete = self._paused = False
+        self._size = self._left = 0
+        self._mode = _UNDECIDED
+        self._limit = -1
+        self._idle_seconds: float | None = None
+        self._on_body: Callable[[Call, bytes], None] | None = None
+        self._sink: BodySink | None = None
+        self._ends = _BY_NOTHING
 
     @property
     def peer(self) -> str:
@@ -191,19 +201,9 @@ class Call:
         return self._protocol.peer if self._protocol is not None else ""
 
     @property
-    def content_length(self) -> int | None:
-        """What the request says of its body; None for none and for chunked ones."""
-        return self._framing.content_length
-
-    @property
-    def chunked(self) -> bool:
-        """The request's body comes in chunks."""
-        return self._framing.chunked
-
-    @property
     def has_body(self) -> bool:
         """A body comes or came with the request, be it an empty one."""
-        return self._framing.chunked or self._framing.content_length is not None
+        return self.chunked or self.content_length is not None
 
     @property
     def keep_alive(self) -> bool:
@@ -245,14 +245,13 @@ class Call:
         self._take(protocol, _STREAM, sys.maxsize if limit is None else limit)
 
     def _take(self, protocol: "ServerProtocol", mode: int, limit: int) -> None:
-        framing = self._framing
-        if framing.content_length is not None and framing.content_length > limit:
+        if self.content_length is not None and self.content_length > limit:
             protocol.refuse_call(self, 413, f"the body is larger than {limit:,} bytes")
             return
         self._mode = mode
         self._limit = limit
         if not self._complete:
-            if framing.expects_continue and not self._size:
+            if self._expects_continue and not self._size:
                 protocol.transport.write(CONTINUE)
             protocol.arm_body(self)
         protocol.choice_made(self)
@@ -279,14 +278,13 @@ class Call:
             return
         if self.answered:
             raise RuntimeError("this call has its answer already")
-        keep = self.keep_alive
+        keep = self._persist and self._complete and not protocol.server.draining
         head = self._head(protocol, status, fields, keep=keep)
-        if self.method == "HEAD" or status < 200 or status in {204, 304}:
-            if has_no_body("GET", status):
-                protocol.transport.write(head + b"\r\n")
-            else:
-                protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
-        elif len(body) < 65_536:
+        if has_no_body("GET", status):
+            protocol.transport.write(head + b"\r\n")
+        elif self.method == "HEAD":
+            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
+        elif len(body) < _COPIED:
             protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
             protocol.transport.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
@@ -405,6 +403,7 @@ class ServerProtocol(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_in_body",
+        "_known",
         "_line",
         "_mark",
         "_parser",
@@ -445,8 +444,9 @@ class ServerProtocol(asyncio.Protocol):
         self._head_bytes = 0  # of the head that is being read, as far as they are known
         self._framing_bytes = 0  # of a chunked body: all that is not content
         self._read_size = 0
-        self._read = b""
+        self._read = b""  # what is being parsed
         self._line = b""  # of a head that came in several reads: up to its first field
+        self._known: KnownHead[_Said] = KnownHead()
         self._mark = 0  # bytes of the body at the start of the present window
         self._stall_mark = 0
         self._begun = False  # within a head
@@ -481,13 +481,14 @@ class ServerProtocol(asyncio.Protocol):
             return
         server = self.server
         self.read_at = server.clock()
-        size = self._read_size = len(data)
-        self._read = data
         try:
-            if not self._in_body and self._head_bytes + size > server.limits.head:
-                self._feed_long_head(data)
-            else:
-                self._feed(data)
+            if self._in_body or self._begun:
+                self._parse(data)
+            elif not self._recall(data):
+                count = self._count
+                self._parse(data)
+                if self._count == count + 1:
+                    self._learn(data)
         except httptools.HttpParserError as error:
             self._deaf = True
             self._stop(error, data)
@@ -544,7 +545,8 @@ class ServerProtocol(asyncio.Protocol):
         if taken > server.limits.waiting or self._count >= server.limits.requests:
             raise _Enough
         self._begun = True
-        self._headers = Headers()
+        if self._headers:  # the trailers of the message before
+            self._headers = Headers()
         self._target = b""
 
     def on_url(self, url: bytes) -> None:
@@ -566,11 +568,9 @@ class ServerProtocol(asyncio.Protocol):
             size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > limits.head:
                 raise Refusal(431, f"the head is larger than {limits.head:,} bytes")
-        for name, _ in headers:
-            if b"_" in name:
-                # WSGI cannot tell it from one with `-`: it could be taken for that.
-                headers = Headers(field for field in headers if b"_" not in field[0])
-                break
+        if b"_" in b"".join(headers.by_name()):
+            # WSGI cannot tell it from one with `-`: it could be taken for that.
+            headers = Headers(field for field in headers if b"_" not in field[0])
         parser = self._parser
         method = parser.get_method()
         version = parser.get_http_version()
@@ -620,6 +620,52 @@ class ServerProtocol(asyncio.Protocol):
             return target + b" RTSP/" in self._read
         self._line = b""
         return target + b" RTSP/" in line + self._read
+
+    def _recall(self, data: bytes) -> bool:
+        """Take a request whose head is known; False: it is for the parser."""
+        limits = self.server.limits
+        if self._queue or self.current is not None or self._count >= limits.requests:
+            return False
+        if (found := self._known.read(data)) is None:
+            return False
+        headers, body, (method, target, http_10) = found
+        if len(data) - len(body) > limits.head:
+            return False
+        self._count += 1
+        call = Call(
+            self,
+            method,
+            target,
+            headers,
+            RequestFraming(len(body), chunked=False, expects_continue=False),
+            http_10=http_10,
+            persist=self._count < limits.requests,
+        )
+        if body:
+            call._parts.append(body)
+            call._size = len(body)
+        call._complete = True
+        call.last_byte_at = self.read_at
+        self._queue.append(call)
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of the request that this read has brought, if it may come again."""
+        call = self._newest()
+        if call is None or not (call._complete and call._persist) or call._expects_continue:
+            return
+        if (length := call.content_length) is not None:
+            said = call.method, call.target, call.http_10
+            self._known.learn(data, length, call.headers, said)
+
+    def _parse(self, data: bytes) -> None:
+        self._read = data
+        size = self._read_size = len(data)
+        if not self._in_body and self._head_bytes + size > self.server.limits.head:
+            self._feed_long_head(data)
+        else:
+            self._feed(data)
+        self._read = b""
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Parse one read and count the bytes that are not content."""

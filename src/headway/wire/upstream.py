@@ -22,11 +22,15 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 import httptools
 
 from headway.wire.framing import LOWER, AnswerFraming, Headers, Refusal, check_answer
+from headway.wire.known import KnownHead
 
 _NEVER: Final = math.inf
 _REPLAY: Final = 64 * 1024
 _INTERIMS: Final = 16
+_BODILESS: Final = frozenset({204, 304})
 _TICK: Final = 0.25
+_COPIED: Final = 64 * 1024
+"""A body below this is joined to its head: one copy costs less than a second write."""
 
 
 class Origin(NamedTuple):
@@ -139,20 +143,11 @@ class Receiver(Protocol):
 class Sending:
     """One request on its way, and its answer."""
 
-    # No __slots__: class attributes as defaults save a dozen assignments per request.
-    reused: bool = False
-    """It went, or goes, over a kept connection."""
-    on_unwritable: Callable[[], None] | None = None
-    on_writable: Callable[[], None] | None = None
-    """Called when `writable` becomes true again, also once the connection is open."""
-
-    _ended = True
-    _fresh = False
-    _paused = False
-    _buffered = 0
-    _connection: "_Connection | None" = None
-    _task: asyncio.Task[None] | None = None
-    _deadline = _NEVER
+    __slots__ = (
+        "_bucket", "_buffer", "_buffered", "_connection", "_deadline", "_ended", "_fresh",
+        "_head", "_paused", "_pool", "_raw", "_receiver", "_task", "_total_at", "deadlines",
+        "on_unwritable", "on_writable", "reused",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -165,13 +160,24 @@ class Sending:
         raw: bool,  # noqa: FBT001 -- made in two places below, on the hot path
     ) -> None:
         self.deadlines = deadlines
+        self.reused = False
+        """It went, or goes, over a kept connection."""
+        self.on_unwritable: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        """Called when `writable` becomes true again, also once the connection is open."""
         self._pool = pool
         self._bucket = bucket
         self._head = head
         # What is written of the body while it may have to be written again.
         self._buffer: list[bytes] | None = buffer
+        self._buffered = 0
         self._receiver: Receiver | None = receiver  # None: over, nothing more is told
         self._raw = raw
+        self._ended = True
+        self._fresh = self._paused = False
+        self._connection: _Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deadline = _NEVER
         # `now` may be one tick old: never end a wait early.
         self._total_at = pool.now + deadlines.total + _TICK
 
@@ -263,6 +269,7 @@ class _Connection(asyncio.Protocol):
         "_heard",
         "_interims",
         "_keep",
+        "_known",
         "_length",
         "_parser",
         "_parts",
@@ -287,6 +294,7 @@ class _Connection(asyncio.Protocol):
         self._bucket = bucket
         self._sending: Sending | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._known: KnownHead[int] = KnownHead()
         self._poll: select.poll | None = None
         self._reused = False
         self._reading = True
@@ -294,22 +302,23 @@ class _Connection(asyncio.Protocol):
         self.closed = False
         self.counted = False  # among the bucket's open ones, apart from the sending that opened it
         self.deadline = _NEVER
+        # What the head of an answer says; looked at only once there is one.
+        self._status = 0
+        self._fields = self._headers = Headers()
+        self._by_close = False
+        self._keep = False
+        self._length = -1  # content bytes still to come, where they are announced
+        self._parts: list[bytes] = []
         self._reset()
 
     def _reset(self) -> None:
+        """Be ready for the next answer."""
         self._heard = False  # any byte of the answer
         self._begun = False  # its final head was handed over
         self._complete = False
-        self._keep = False
-        self._by_close = False
-        self._interims = 0
-        self._status = 0
-        self._length = -1  # content bytes still to come, where they are announced
-        self._head_bytes = 0
+        self._interims = self._head_bytes = 0
         self._raw_head = b""
-        self._fields = self._headers = Headers()
         self._body: AnswerFraming | None = None
-        self._parts: list[bytes] = []
 
     # asyncio.Protocol
 
@@ -329,17 +338,19 @@ class _Connection(asyncio.Protocol):
             # Nobody asked for these bytes: they must never become somebody's answer.
             self.drop()
             return
-        if not self._heard and not data.startswith(b"H"):
+        first = not self._heard
+        if first and not data.startswith(b"H"):
             self._break("the answer is malformed")  # the parser takes RTSP/ and ICE/ for HTTP/
             return
         self._heard = True
         try:
             if sending._raw:
                 data = self._feed_raw(data)
-            else:
-                self._parser.feed_data(data)
-                if self._body is None:
-                    self._count_head(len(data))
+            elif not first:
+                self._feed(data)
+            elif not self._recall(data):
+                self._feed(data)
+                self._learn(data)
         except httptools.HttpParserUpgrade:
             self._break("the upstream switched protocols")
             return
@@ -411,7 +422,8 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._complete:
             raise _Enough
-        self._headers = Headers()
+        if self._headers:  # of an interim answer, or trailers
+            self._headers = Headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((LOWER[name], value.strip()))
@@ -430,7 +442,7 @@ class _Connection(asyncio.Protocol):
         # What still comes are trailers: nobody wants them.
         self._fields, self._headers = self._headers, Headers()
         sending = self._sending
-        if status in {204, 304} or (sending is not None and sending._head.startswith(b"HEAD ")):
+        if status in _BODILESS or (sending is not None and sending._head.startswith(b"HEAD ")):
             self._finish(keep=parser.should_keep_alive())
             # The parser would wait for the body that the fields speak of.
             self._parser = httptools.HttpResponseParser(self)
@@ -452,10 +464,30 @@ class _Connection(asyncio.Protocol):
 
     # Reading
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self._pool.limits.head:
-            raise Refusal(502, "the head of the answer is too large")
+    def _recall(self, data: bytes) -> bool:
+        """Take a whole answer whose head is known; False: it is for the parser."""
+        if (found := self._known.read(data)) is None:
+            return False
+        self._fields, body, self._status = found
+        self._body = AnswerFraming(len(body), chunked=False)
+        if body:
+            self._parts.append(body)
+        self._by_close = False
+        self._finish(keep=True)
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of an answer that came in this one read, if it may come again."""
+        length = self._body.length if self._body is not None else None
+        if self._complete and self._keep and length is not None and self._status not in _BODILESS:
+            self._known.learn(data, length, self._fields, self._status)
+
+    def _feed(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+        if self._body is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._pool.limits.head:
+                raise Refusal(502, "the head of the answer is too large")
 
     def _feed_raw(self, data: bytes) -> bytes:
         """Parse to find the end only, and return the bytes of the body as they came."""
@@ -511,17 +543,12 @@ class _Connection(asyncio.Protocol):
             receiver.on_data(parts[0] if len(parts) == 1 else b"".join(parts))
         if sending._receiver is None:
             return
-        if not self._complete:
-            if not sending._paused:
-                self.deadline = min(
-                    self._pool.now + sending.deadlines.idle + _TICK, sending._total_at
-                )
-            return
-        sending._receiver = None
-        sending._connection = None
-        self._sending = None
-        self._give_back(reusable=self._keep and sending._ended)
-        receiver.on_complete(by_close=False)
+        if self._complete:
+            self._sending = sending._receiver = sending._connection = None
+            self._give_back(reusable=self._keep and sending._ended)
+            receiver.on_complete(by_close=False)
+        elif not sending._paused:
+            self.deadline = min(self._pool.now + sending.deadlines.idle + _TICK, sending._total_at)
 
     def _give_back(self, *, reusable: bool) -> None:
         limits = self._pool.limits
@@ -562,16 +589,13 @@ class _Connection(asyncio.Protocol):
         self._sending = sending
         sending._connection = self
         sending.reused = self._reused
-        transport = self.transport
         body = sending._buffer
-        if not body:
-            transport.write(sending._head)
-        elif len(body) == 1 and len(body[0]) < 65_536:
-            transport.write(sending._head + body[0])
+        if body and len(body) == 1 and len(body[0]) < _COPIED:
+            self.transport.write(sending._head + body[0])
         else:
-            transport.write(sending._head)
-            for part in body:
-                transport.write(part)
+            self.transport.write(sending._head)
+            for part in body or ():
+                self.transport.write(part)
         if sending._paused:
             self.update_reading()
         else:
