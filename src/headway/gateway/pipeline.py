@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from headway.auth.key import Digester, Secret
 from headway.auth.policy import ANY, Caller
-from headway.auth.role import Permission, Role
+from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
 from headway.gateway.limits import Addresses, FailedKeys, Guards
@@ -51,14 +51,19 @@ class UnderWay(Protocol):
         """Be looked at by the sweep; `now` in monotonic seconds."""
 
 
-class Way(NamedTuple):
-    """Where one request goes, and what routing said."""
+class Way:
+    """Where one request goes, and what routing said. Plain fields: one is made per request."""
 
-    served: Served
-    destination: Destination
-    assignment: Assignment
-    flags: int
-    """Of `tracking.stamp.Flag`, those that the assignment does not tell."""
+    __slots__ = ("assignment", "destination", "flags", "served")
+
+    def __init__(
+        self, served: Served, destination: Destination, assignment: Assignment, flags: int
+    ) -> None:
+        self.served = served
+        self.destination = destination
+        self.assignment = assignment
+        self.flags = flags
+        """Of `tracking.stamp.Flag`, those that the assignment does not tell."""
 
 
 @dataclass(kw_only=True)
@@ -111,12 +116,12 @@ class Pipeline:
             return CONTROL
         if self.failed_keys:
             self._refuse_guesser(call)
-        entry = self._key(headers)
-        if entry is None:
+        entry = self._keys.get(headers.get(b"authorization", b"")) or self._key(headers)
+        if entry is None or not (entry.expires_at is None or entry.works_at(self.clock())):
             self.failed_keys.add(self.addresses.of(call.peer, call.headers), self.monotonic())
             raise NotAnswered(Problem(401, _UNKNOWN_KEY, Outcome.POLICY, "invalid_api_key"))
         caller = entry.caller
-        if permission not in caller.permissions:
+        if permission not in PERMISSIONS[caller.role]:
             raise NotAnswered(
                 Problem(
                     403,
@@ -143,16 +148,11 @@ class Pipeline:
 
     def _key(self, headers: Fields) -> KeyEntry | None:
         shown = headers.get(b"authorization", b"")
-        entry = self._keys.get(shown)
-        if entry is None:
-            if shown[:7].lower() == b"bearer ":
-                entry = self._entry(shown[7:].strip())
-                if entry is not None and len(shown) < _SHORT and len(self._keys) < _MOST_KEPT:
-                    self._keys[shown] = entry
-            else:
-                entry = self._entry(headers.get(b"x-api-key", b""))
-        if entry is not None and entry.expires_at is not None and not entry.works_at(self.clock()):
-            return None
+        if shown[:7].lower() != b"bearer ":
+            return self._entry(headers.get(b"x-api-key", b""))
+        entry = self._entry(shown[7:].strip())
+        if entry is not None and len(shown) < _SHORT and len(self._keys) < _MOST_KEPT:
+            self._keys[shown] = entry
         return entry
 
     def _entry(self, key: bytes) -> KeyEntry | None:
