@@ -7,6 +7,7 @@ the callers to the other. CPU is what the operating system charged the proxy's p
 """
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -15,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -34,22 +35,29 @@ PROXY_CORE: Final = {0}
 OTHER_CORE: Final = {1} if (os.cpu_count() or 1) > 1 else {0}
 TICK: Final = os.sysconf("SC_CLK_TCK")
 
-ANSWER: Final = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "bench",
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": "It is on its way. " * 30},
-            }
-        ],
-        "usage": {"prompt_tokens": 200, "completion_tokens": 150, "total_tokens": 350},
-    }
-).encode()
+
+def answer(sentences: int) -> bytes:
+    body = json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "bench",
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": "It is on its way. " * sentences},
+                }
+            ],
+            "usage": {"prompt_tokens": 200, "completion_tokens": 150, "total_tokens": 350},
+        }
+    ).encode()
+    return b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+ANSWERS: Final = [answer(sentences) for sentences in range(27, 34)]
+"""No two in a row are of one length: in life neither are requests nor answers."""
 _CHUNK: Final = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "bench"}
 
 
@@ -63,13 +71,6 @@ EVENTS: Final = [
     _event({}, "stop"),
     b"data: [DONE]\n\n",
 ]
-WHOLE: Final = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-    % (
-        len(ANSWER),
-        ANSWER,
-    )
-)
 STREAM_HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 )
@@ -93,6 +94,7 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._bytes = bytearray()
+        self._answers = itertools.cycle(ANSWERS)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -110,7 +112,9 @@ class Upstream(asyncio.Protocol):
             if b'"stream": true' in body or b'"stream":true' in body:
                 asyncio.get_running_loop().create_task(self._stream())
             else:
-                self.transport.write(WHOLE)
+                date = formatdate(usegmt=True).encode()
+                head = b"HTTP/1.1 200 OK\r\ndate: %b\r\nserver: bench\r\n" % date
+                self.transport.write(head + next(self._answers))
 
     async def _stream(self) -> None:
         self.transport.write(STREAM_HEAD)
@@ -125,7 +129,7 @@ class Load:
     """So many callers on kept connections, each asking again as soon as it was answered."""
 
     port: int
-    request: bytes
+    requests: list[bytes]
     done: int = 0
     failed: int = 0
     milliseconds: list[float] = field(default_factory=list)
@@ -136,9 +140,10 @@ class Load:
 
     async def _caller(self, end: float) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        requests = itertools.cycle(self.requests)
         while time.monotonic() < end:
             began = time.monotonic()
-            writer.write(self.request)
+            writer.write(next(requests))
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             if b" 200 " not in head.split(b"\r\n", 1)[0]:
                 self.failed += 1
@@ -159,6 +164,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def posts(path: str, model: str, key: str, *, size: int, stream: bool = False) -> list[bytes]:
+    """Return requests of about one size, as one client writes them."""
+    bodies = [chat(model, size=size + more, stream=stream) for more in range(-21, 22, 7)]
+    return [post(path, body, key) for body in bodies]
+
+
 def post(path: str, body: bytes, key: str) -> bytes:
     return (
         b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
@@ -167,11 +178,11 @@ def post(path: str, body: bytes, key: str) -> bytes:
     )
 
 
-def measure(port: int, pid: int, request: bytes) -> tuple[float, float]:
+def measure(port: int, pid: int, requests: list[bytes]) -> tuple[float, float]:
     """Return CPU microseconds of the process per request, and the median latency in ms."""
-    load = Load(port, request)
+    load = Load(port, requests)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(Load(port, request).run(0.5))  # warm
+        runner.run(Load(port, requests).run(0.5))  # warm
         before = cpu_seconds(pid)
         runner.run(load.run(SECONDS))
     if load.failed:
@@ -272,38 +283,19 @@ def main() -> None:
 
 def report(key: str, pid: int, worker: int) -> None:
     path = "/v1/chat/completions"
-    cases: list[tuple[str, Callable[[], bytes], Callable[[], bytes], float]] = [
-        (
-            "1 KB chat call, splice",
-            lambda: post(path, chat("splice", size=900), key),
-            lambda: post(path, chat("bench", size=900), key),
-            4.0,
-        ),
-        (
-            "1 KB chat call, merge",
-            lambda: post(path, chat("merge", size=900), key),
-            lambda: post(path, chat("bench", size=900), key),
-            6.0,
-        ),
-        (
-            "34 KB prompt, splice",
-            lambda: post(path, chat("splice", size=34_000), key),
-            lambda: post(path, chat("bench", size=34_000), key),
-            6.0,
-        ),
-        (
-            "stream of 50 events",
-            lambda: post(path, chat("splice", size=900, stream=True), key),
-            lambda: post(path, chat("bench", size=900, stream=True), key),
-            2.5,
-        ),
+    cases = [
+        ("1 KB chat call, splice", "splice", 900, False, 4.0),
+        ("1 KB chat call, merge", "merge", 900, False, 6.0),
+        ("34 KB prompt, splice", "splice", 34_000, False, 6.0),
+        ("stream of 50 events", "splice", 900, True, 2.5),
     ]
     print(f"{'':24}{'headway µs':>12}{'nginx µs':>12}{'ratio':>8}{'budget':>8}")
-    for name, ours, theirs, budget in cases:
+    for name, model, size, stream, budget in cases:
+        requests = posts(path, model, key, size=size, stream=stream)
         own, peer = [], []
         for _ in range(ROUNDS):  # interleaved: a noisy minute hits both
-            own.append(measure(HEADWAY, pid, ours())[0])
-            peer.append(measure(NGINX, worker, theirs())[0])
+            own.append(measure(HEADWAY, pid, requests)[0])
+            peer.append(measure(NGINX, worker, requests)[0])
         mine, other = statistics.median(own), statistics.median(peer)
         print(f"{name:24}{mine:12.1f}{other:12.1f}{mine / other:8.2f}{budget:8.1f}", flush=True)
 
