@@ -69,13 +69,13 @@ def test_no_data_does_not_look_like_fine(served: Served, visit: Visitor) -> None
 def test_a_limit_that_a_gateway_saw_hit_is_shown_as_hit(served: Served, visit: Visitor) -> None:
     made = served.desk.canary()
     page = visit(served.url, served.desk.key("viewer")).page
-    expect(page.locator(f"#{made.id} .limit")).to_contain_text("above 50\u00a0%: no data yet")
+    expect(page.locator(f"#{made.id} .limit")).to_contain_text("errors above 50%: no data yet")
 
     served.desk.delivery.veto(made)
     served.desk.delivery.tick()
 
     card = page.locator(f"#{made.id}")
-    expect(card.locator(".limit.hit")).to_contain_text("errors above 50\u00a0%: hit", timeout=SOON)
+    expect(card.locator(".limit.hit")).to_contain_text("errors above 50%: hit", timeout=SOON)
     expect(card.locator(".badge")).to_contain_text("rolling back")
     expect(card.locator(".coming")).not_to_contain_text("Then")
     expect(card.locator(".action")).to_have_count(0)
