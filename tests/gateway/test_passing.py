@@ -14,6 +14,7 @@ from typing import Any, Self
 import pytest
 
 from headway.testing.gateway import HOP_SECRET, RunningGateway, document, key_entry
+from headway.web.schemas import Problem
 from headway.wire.server import Call, Server, serve
 
 from .conftest import prepare
@@ -271,10 +272,20 @@ def test_control_that_is_gone_is_a_503_and_traffic_paths_answer(tmp_path: Path) 
         status, fields, body = send(gateway, "GET", "/api/v1/models")
         assert (status, fields["retry-after"]) == (503, "1")
         assert fields["content-type"] == "application/problem+json"
-        assert json.loads(body)["request_id"] == fields["x-request-id"]
+        assert Problem.model_validate_json(body).request_id == fields["x-request-id"]
         status, _, _ = send(gateway, "POST", "/api/v1/models", b"x" * 100_000)
         assert status == 503
         assert send(gateway, "GET", "/livez")[0] == 200
+
+
+def test_a_path_that_is_refused_before_control_sees_it_is_a_problem_of_the_api_too(
+    control: Control, gateway: RunningGateway
+) -> None:
+    status, fields, body = send(gateway, "GET", "/api/v1/models/%00")
+
+    assert (status, fields["content-type"]) == (400, "application/problem+json")
+    assert Problem.model_validate_json(body).type == "/docs/errors/unreadable"
+    assert not control.calls
 
 
 def test_errors_of_the_engine_have_the_shape_of_their_path(gateway: RunningGateway) -> None:

@@ -30,7 +30,9 @@ def properties(**members: Json) -> dict[str, Json]:
 
 
 TEXT: dict[str, Json] = {"type": "string"}
+TEXT_OR_NULL: dict[str, Json] = {"type": ["string", "null"]}
 CLOSED: dict[str, Json] = {"additionalProperties": False}
+TEXTS: dict[str, Json] = {"additionalProperties": TEXT}
 
 # old schema, new schema, bump if it is the input, bump if it is the output
 SCHEMAS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
@@ -45,6 +47,7 @@ SCHEMAS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"enum": ["a"]}, {"type": "string"}, "minor", "major"),
     ({"type": "string"}, {"enum": ["a"]}, "major", "minor"),
     ({"const": 1}, {"const": True}, "major", "major"),
+    ({"const": 1, "enum": [2]}, {"const": 1}, "minor", "major"),
     ({"const": 1}, {"const": 1.0}, "patch", "patch"),
     ({"type": "number", "minimum": 0}, {"type": "number", "minimum": 1}, "major", "minor"),
     ({"type": "number", "minimum": 0}, {"type": "number"}, "minor", "major"),
@@ -75,6 +78,9 @@ SCHEMAS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (properties(a=TEXT), properties(a=TEXT, b=TEXT), "minor", "minor"),
     (properties(a=TEXT, b=TEXT), properties(a=TEXT), "major", "major"),
     (properties(a=TEXT) | CLOSED, properties(a=TEXT, b=TEXT) | CLOSED, "minor", "major"),
+    (properties(a=TEXT) | TEXTS, properties(a=TEXT, b=TEXT) | TEXTS, "minor", "minor"),
+    (properties(a=TEXT) | TEXTS, properties(a=TEXT, b={"type": "null"}) | TEXTS, "major", "major"),
+    (properties(a=TEXT) | TEXTS, properties(a=TEXT, b=TEXT_OR_NULL) | TEXTS, "minor", "major"),
     (properties(a=TEXT), properties(a=TEXT) | CLOSED, "major", "minor"),
     (properties(a=TEXT), properties(a=TEXT) | {"required": ["a"]}, "major", "minor"),
     (properties(a=TEXT) | {"required": ["a"]}, properties(a=TEXT), "minor", "major"),

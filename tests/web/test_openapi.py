@@ -45,6 +45,8 @@ def test_every_operation_says_what_it_asks_and_refuses(document: dict[str, Any])
         for method, said in methods.items():
             assert said["summary"], (method, path)
             assert "permission" in said["description"]
+            # What the public port answers before anything is asked of an operation.
+            assert {"400", "414", "431"} <= said["responses"].keys()
             if said["security"]:
                 assert {"401", "403", "429", "503"} <= said["responses"].keys()
             problems = {status for status in said["responses"] if int(status) >= 400}

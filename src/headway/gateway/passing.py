@@ -15,6 +15,7 @@ from headway.wire.framing import (
     Headers,
     chunk,
     end_to_end,
+    phrase,
     request_head,
     write_fields,
 )
@@ -142,15 +143,33 @@ class _Hop:
         self.sending.on_unwritable = self.sending.on_writable = None
 
 
+_TYPES: Final = {
+    400: "unreadable",
+    405: "method-not-allowed",
+    413: "too-large",
+    503: "unavailable",
+}
+"""Pages of the docs on errors, by status."""
+
+
+def problem_body(status: int, detail: str, request_id: str = "") -> bytes:
+    """Write an error in the words of the REST API (RFC 9457), as control does."""
+    slug = _TYPES.get(status)
+    return orjson.dumps(
+        {
+            "type": f"/docs/errors/{slug}" if slug else "about:blank",
+            "title": phrase(status),
+            "status": status,
+            "detail": detail,
+            "errors": [],
+            "stands_in_the_way": None,
+            "request_id": request_id,
+        }
+    )
+
+
 def control_gone(request_id: bytes) -> tuple[FieldLines, bytes]:
     """Return fields and body of the answer while control does not answer."""
-    body = {
-        "type": "about:blank",
-        "title": "Service Unavailable",
-        "status": 503,
-        "detail": "the control process does not answer; traffic to models goes on",
-        "request_id": request_id.decode("ascii"),
-    }
     fields = write_fields(
         [
             (b"content-type", b"application/problem+json"),
@@ -158,4 +177,5 @@ def control_gone(request_id: bytes) -> tuple[FieldLines, bytes]:
             (b"x-request-id", request_id),
         ]
     )
-    return fields, orjson.dumps(body)
+    detail = "the control process does not answer; traffic to models goes on"
+    return fields, problem_body(503, detail, request_id.decode("ascii"))

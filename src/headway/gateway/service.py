@@ -22,14 +22,14 @@ from headway.gateway.own import (
     server_metadata,
 )
 from headway.gateway.passage import Passage, is_id
-from headway.gateway.passing import Passing
+from headway.gateway.passing import Passing, problem_body
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import View
 from headway.kernel.names import nearest
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper
-from headway.wire.framing import FieldLines, phrase
+from headway.wire.framing import FieldLines
 from headway.wire.server import Call
 
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
@@ -201,11 +201,4 @@ def _fault_v1(call: Call) -> Callable[[Problem], bytes]:
 
 
 def _problem_body(problem: Problem) -> bytes:
-    return orjson.dumps(
-        {
-            "type": "about:blank",
-            "title": phrase(problem.status),
-            "status": problem.status,
-            "detail": problem.detail,
-        }
-    )
+    return problem_body(problem.status, problem.detail)

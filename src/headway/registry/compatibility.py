@@ -6,8 +6,9 @@ it speaks of input or parameters, and one that allows more where it speaks of ou
 output: whoever calls must be able to carry them out.
 
 Compared are types, required and other properties, items, enumerations, bounds, and the tensors'
-datatype and shape. Of any other keyword that differs we cannot tell, and say so; what we cannot
-tell counts as breaking.
+datatype and shape. A property that nobody had named is new, although anything that was called so
+was allowed before: else no schema that leaves the rest open could ever grow. Of any other keyword
+that differs we cannot tell, and say so; what we cannot tell counts as breaking.
 """
 
 import math
@@ -275,10 +276,12 @@ def _type_of(value: Json) -> str:
 
 
 def _values(schema: Mapping[str, Json]) -> Sequence[Json] | None:
-    if "const" in schema:
-        return [schema["const"]]
     stated = schema.get("enum")
-    return stated if isinstance(stated, Sequence) and not isinstance(stated, str) else None
+    named = stated if isinstance(stated, Sequence) and not isinstance(stated, str) else None
+    if "const" not in schema:
+        return named
+    only = schema["const"]
+    return [only] if named is None or any(_same(only, value) for value in named) else []
 
 
 def _enums(old: Mapping[str, Json], new: Mapping[str, Json], at: str) -> Iterator[_Change]:
@@ -394,6 +397,8 @@ def _objects(old: Mapping[str, Json], new: Mapping[str, Json], at: str) -> Itera
             yield _Change(where, Direction.MORE, f"there is a new property {name!r}")
         elif name in other:
             yield _Change(where, Direction.ADDED, f"there is a new property {name!r}")
+            if rest_before not in (True, {}):  # it had to be so before, whatever its name
+                yield from _schemas(rest_before, other[name], where)
         else:
             yield _Change(where, Direction.REMOVED, f"there is no property {name!r} any more")
     yield from _schemas(rest_before, rest_after, under(at, "additionalProperties"))

@@ -237,15 +237,19 @@ def _content(declared: Declaration, refs: Mapping[_Key, Document]) -> Document:
     return content
 
 
+_FRONT_DOOR: Final = frozenset({400, 414, 431})
+"""Of a target or a head that the public port does not take: it answers so by itself."""
+
+
 def _refusals(declared: Declaration, rule: str, *, changes: bool) -> set[int]:
     """Return the statuses of every error: those declared, and those that follow."""
-    found = set(declared.refuses) | {422, 503}
+    found = set(declared.refuses) | _FRONT_DOOR | {422, 503}
     if declared.permission is not Permission.PUBLIC:
         found |= {401, 403, 429}
     if "<" in rule:
         found.add(404)
     if declared.takes is not None or declared.uploads:
-        found |= {400, 413, 415}
+        found |= {413, 415}
     if declared.match is not None:
         found.add(412)
     if declared.match == "required":
