@@ -35,6 +35,7 @@ from headway.gateway.exchange import (
 )
 from headway.gateway.limits import retry_after
 from headway.gateway.pipeline import CONTROL, Pipeline, Way
+from headway.gateway.resilience import Resilience
 from headway.gateway.view import Destination
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
@@ -60,8 +61,15 @@ _AFTER_DONE_SECONDS: Final = 1.0
 """How long an upstream may take to end a body whose last event has come."""
 _BACKOFF_SECONDS: Final = 0.2
 _LONGEST_BACKOFF: Final = 2.0
+_MOST_CALLS: Final = 5
+"""To upstreams for one request, retries and fallback together: nobody's failure costs more."""
+_TICK: Final = 0.25
+_HELD_SECONDS: Final = 5.0
+"""How long events before the first content wait; then the caller shall see that something is."""
+_MOST_HELD: Final = 64 * 1024
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
+_ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
 _FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
 _GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
 """What a call is that ended by itself, by the status with which the engine refused it; any other
@@ -82,10 +90,10 @@ class Passage:
     """One request on its way through."""
 
     __slots__ = (
-        "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_destination",
-        "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format", "_headers", "_model",
-        "_over", "_over_at", "_parts", "_pipeline", "_request", "_sending", "_speaker", "_stamp",
-        "_status", "_watch", "_way",
+        "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls", "_destination",
+        "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format", "_headers", "_held",
+        "_model", "_over", "_over_at", "_parts", "_pipeline", "_request", "_resilience",
+        "_sending", "_speaker", "_stamp", "_status", "_watch", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
@@ -108,12 +116,18 @@ class Passage:
         """Monotonic seconds at which the caller stops waiting; 0.0: no sooner than the version."""
         self._sending: Sending | None = None
         self._attempts = 0
+        """Retries, of the version that is asked now."""
+        self._calls = 0
+        """Requests to upstreams, whichever."""
+        self._resilience: Resilience | None = None
         self._fallen_back = False
         self._status = 0
         self._headers = _NO_ANSWER
         self._parts: list[bytes] = []
         self._answer_size = 0
         self._watch: Watch | None = None
+        self._held = b""
+        """Events before the first content, which are kept so that another may answer yet."""
         self._first_ms: float | None = None
         self._over = False
         self._over_at = 0.0
@@ -175,14 +189,26 @@ class Passage:
     def mark(self, now: float) -> None:
         """Be looked at by the sweep."""
         if not self._over:
+            age = now - self._call.last_byte_at
             if self._flight is not None:
-                age = (now - self._call.last_byte_at) * 1000
-                self._pipeline.accumulator.mark(self._flight, age)
+                self._pipeline.accumulator.mark(self._flight, age * 1000)
+            if self._watch is not None and not self._watch.started:
+                self._await_content(age)
         elif now - self._over_at > _AFTER_DONE_SECONDS:
             # The upstream's last event came and its end did not: nobody waits for that.
             if self._sending is not None:
                 self._sending.cancel()
             self._pipeline.under_way.discard(self)
+
+    def _await_content(self, age: float) -> None:
+        """Look at a stream that has begun and says nothing yet; `age` in seconds."""
+        destination = self._destination
+        if destination is not None and age > destination.prepared.deadlines.first_byte + _TICK:
+            self._cancel()
+            self._fail(_NO_CONTENT)
+        elif self._held and age > _HELD_SECONDS:
+            held, self._held = self._held, b""
+            self._pass(held)
 
     # The way there
 
@@ -226,6 +252,8 @@ class Passage:
         self._speaker = speaker
         headers = self._fields_up
         body = speaker.write(self._asked, headers)
+        if not prepared.local and self._caller is not CONTROL:
+            self._spare(destination)
         native = speaker.native
         fields = _NO_FIELDS
         if native.defaults or not native.up.isdisjoint(headers):
@@ -236,7 +264,22 @@ class Passage:
         if self._flight is not None:
             self._pipeline.accumulator.sent(self._flight)
 
+    def _spare(self, destination: Destination) -> None:
+        """Keep the rules that spare a provider. Raises `NotAnswered` while its breaker is open.
+
+        While a deployment is judged no breaker opens: what it holds back would be missing in the
+        evidence, and its refusals would make one failure of many.
+        """
+        known = self._pipeline.resiliences.of(destination.release.digest)
+        if self._way is None or self._way.served.route.epoch is None:
+            wait = known.breaker.admit(self._pipeline.monotonic())
+            if wait:
+                raise NotAnswered(replace(_CIRCUIT_OPEN, retry_after=int(wait) + 1))
+        known.sent()
+        self._resilience = known
+
     def _send(self, prepared: Prepared) -> None:
+        self._calls += 1
         head, body = self._request
         if prepared.retries <= self._attempts:
             self._request = _NO_REQUEST
@@ -303,10 +346,18 @@ class Passage:
         events = watch.feed(data)
         if watch.started and self._first_ms is None:
             self._first_ms = self._age_ms()
-        if events:
-            self._pass(events)
+        if self._held:
+            events = self._held + events
+            self._held = b""
+        if watch.started or watch.done or self._call.answered or len(events) > _MOST_HELD:
+            if events:
+                self._pass(events)
+        else:
+            self._held = events
         if watch.error is not None:
             self._cancel()
+            if not self._call.answered and self._again(None):
+                return
             self._fail(Problem(502, watch.error, Outcome.PROVIDER, "upstream_error"))
         elif watch.done:
             self._finish_stream(watch)
@@ -329,9 +380,12 @@ class Passage:
     def _last(self, watch: Watch, *, by_close: bool) -> None:
         last = watch.end(by_close=by_close)
         if last is None:
+            if not self._call.answered and self._again(None):
+                return
             words = watch.error or "the provider's stream ended before it was complete"
             self._fail(Problem(502, words, Outcome.PROVIDER, "stream_cut"))
             return
+        last = self._held + last
         if last:
             self._pass(last)
         self._finish_stream(watch)
@@ -417,9 +471,7 @@ class Passage:
         if told and complaint.body is not None:
             waits = problem.retry_after
             lines = JSON_TYPE if waits is None else b"%bretry-after: %d\r\n" % (JSON_TYPE, waits)
-            self._call.respond(
-                shown, self._fields(lines, spent=self._attempts > 0), complaint.body
-            )
+            self._call.respond(shown, self._fields(lines, spent=self._calls > 1), complaint.body)
             self._end(outcome)
         else:
             self._fail(problem)
@@ -429,10 +481,12 @@ class Passage:
     def _again(self, wait: bytes | None) -> bool:
         """Send the request once more after a pause, if that is allowed; say whether it is."""
         destination = self._destination
-        if destination is None or self._call.answered or self._over or self._watch is not None:
+        if destination is None or self._call.answered or self._over:
             return False
-        if destination.prepared.local or not self._request[0]:
+        if destination.prepared.local or not self._request[0] or self._calls >= _MOST_CALLS:
             return False
+        if self._fields_up.get(b"x-stainless-retry-count", b"0") != b"0":
+            return False  # the caller's own client tries again already
         asked = retry_after(wait) if wait is not None else None
         if asked is not None and asked > _LONGEST_BACKOFF:
             return False
@@ -441,9 +495,10 @@ class Passage:
         total = destination.prepared.deadlines.total
         if self._age_ms() / 1000 + pause >= total:
             return False
+        if self._resilience is not None and not self._resilience.take_retry():
+            return False
         self._attempts += 1
-        self._parts = []
-        self._answer_size = 0
+        self._forget_answer()
         self._pipeline.later(pause, self._resend)
         return True
 
@@ -451,12 +506,19 @@ class Passage:
         if not self._over and self._destination is not None:
             self._send(self._destination.prepared)
 
+    def _forget_answer(self) -> None:
+        """Drop what has come of an answer that nobody has seen."""
+        self._parts, self._answer_size, self._watch, self._held = [], 0, None, b""
+        self._status, self._headers = 0, _NO_ANSWER
+
     def _fall_back(self, problem: Problem) -> bool:
         """Hand the request to the route's fallback, if it has one; the failure still counts."""
         way = self._way
         if way is None or self._fallen_back or self._call.answered:
             return False
         if problem.outcome not in _FALL_BACK_ON or way.assignment.pinned:
+            return False
+        if self._calls >= _MOST_CALLS:
             return False
         try:
             other = self._pipeline.fallback(way.served)
@@ -467,7 +529,7 @@ class Passage:
         self._record(problem.outcome, self._pipeline.monotonic())
         self._fallen_back = True
         self._attempts = 0
-        self._parts, self._answer_size, self._watch = [], 0, None
+        self._forget_answer()
         self._begin(other, self._pipeline.clock())
         try:
             self._go(other.destination)
@@ -495,7 +557,7 @@ class Passage:
             lines.append(b"www-authenticate: Bearer\r\n")
         self._call.respond(
             problem.status,
-            self._fields(b"".join(lines), spent=self._attempts > 0),
+            self._fields(b"".join(lines), spent=self._calls > 1),
             self._format.fault(problem),
         )
 
@@ -535,6 +597,9 @@ class Passage:
         tokens: Mapping[str, int] = NO_TOKENS,
         served_by: str = "",
     ) -> None:
+        if (known := self._resilience) is not None:
+            self._resilience = None
+            known.breaker.ended(now, good=self._answered_well(outcome))
         flight, self._flight = self._flight, None
         if flight is None:
             self._pipeline.accumulator.unrouted(outcome)
@@ -547,6 +612,12 @@ class Passage:
             tokens=tokens,
             served_by=served_by,
         )
+
+    def _answered_well(self, outcome: Outcome) -> bool | None:
+        """Say how the provider fared: a 429 is an answer; what is not its doing tells nothing."""
+        if outcome is Outcome.PROVIDER:
+            return self._status == 429
+        return True if outcome in _ANSWERED else None
 
     def _age_ms(self) -> float:
         """Milliseconds since the last byte of the request."""
@@ -598,6 +669,12 @@ def _downward(headers: Fields) -> bytes:
     return b"".join(lines)
 
 
+_CIRCUIT_OPEN: Final = Problem(
+    503, "this version's provider has failed again and again", Outcome.PROVIDER, "circuit_open"
+)
+_NO_CONTENT: Final = Problem(
+    504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
+)
 _PACKED: Final = Problem(
     415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
 )

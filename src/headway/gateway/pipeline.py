@@ -19,6 +19,7 @@ from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
 from headway.gateway.limits import Addresses, FailedKeys, Guards
+from headway.gateway.resilience import Resiliences
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
@@ -91,6 +92,7 @@ class Pipeline:
     answer_limit: int = 64 << 20
     """Bytes of an answer in one piece that are held until it is complete."""
     addresses: Addresses = field(default_factory=Addresses)
+    resiliences: Resiliences = field(default_factory=Resiliences)
     view: View = field(default_factory=empty_view)
     failed_keys: FailedKeys = field(default_factory=FailedKeys)
     under_way: "set[UnderWay]" = field(default_factory=set)

@@ -28,7 +28,8 @@ from headway.registry.prompt import Prompt, prompt_from_document
 PROVIDERS: Final = ("anthropic", "inference_v2", "openai")
 RUNTIMES: Final = ("onnx",)
 LONGEST_TIMEOUT: Final = 24 * HOUR
-MOST_RETRIES: Final = 10
+MOST_RETRIES: Final = 4
+"""With the first try, the most calls that one request may cost."""
 _MOST_TOOLS: Final = 128
 _MOST_PARAMETERS: Final = 64
 
