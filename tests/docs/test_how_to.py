@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.docs import test_code_of_pages
 from tests.e2e.processes import free_port
 
 from headway.demo.server import headway
@@ -210,6 +211,7 @@ def answers(port: int) -> bool:
 def test_every_how_to_is_tried_here_or_says_why_not() -> None:
     tried = set(re.findall(r'"([a-z-]+)(?:\.md)?"', Path(__file__).read_text("utf-8")))
     elsewhere = {"postgresql"}  # by the contract suites; its commands want servers of one's own
+    elsewhere |= {page.removesuffix(".md") for page in test_code_of_pages.PAGES}
 
     assert {page.stem for page in HOW_TO.glob("*.md")} <= tried | elsewhere
 
