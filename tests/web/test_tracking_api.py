@@ -74,6 +74,7 @@ def test_what_requests_showed_is_told_by_version(bot: Api, world: World) -> None
         ("model=bot&step=10s", 422, "?step"),
         ("model=bot&from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 422, "?to"),
         ("model=bot&from=monday", 422, "?from"),
+        ("model=bot&to=0001-01-01T00:00:00Z", 422, "?to"),
         ("model=bot&form=2026-01-02T00:00:00Z", 422, "did you mean 'from'?"),
         ("model=bot&from=1999-01-01T00:00:00Z&step=1m", 422, "?step"),
         ("model=bot&version=9.9.9", 404, "9.9.9"),

@@ -27,8 +27,9 @@ class WindowQuery(Query):
     def window(self) -> tuple[int, int]:
         """Return from when (counted) until when (not counted), ms."""
         until = services().clock() + 1 if self.to is None else parse_time(self.to, pointer="?to")
-        since = until - HOUR if self.from_ is None else parse_time(self.from_, pointer="?from")
-        return since, until
+        if self.from_ is None:
+            return max(0, until - HOUR), until  # nothing was measured before 1970
+        return parse_time(self.from_, pointer="?from"), until
 
 
 class MeasurementsQuery(WindowQuery):
