@@ -15,7 +15,8 @@ import pytest
 
 from headway.testing.gateway import HOP_SECRET, RunningGateway, document, key_entry
 from headway.web.schemas import Problem
-from headway.wire.server import Call, Server, serve
+from headway.wire.call import Call
+from headway.wire.server import Server, serve
 
 from .conftest import prepare
 

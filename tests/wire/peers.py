@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from headway.wire.call import Call
+from headway.wire.connection import ServerLimits
 from headway.wire.framing import Headers
-from headway.wire.server import Call, Server, ServerLimits, serve
+from headway.wire.server import Server, serve
 from headway.wire.upstream import Failure
 
 T = TypeVar("T")

@@ -8,7 +8,9 @@ import pytest
 from tests.wire.peers import App, Run, echo, serving
 
 import headway
-from headway.wire.server import Call, Server, ServerLimits, ServerProtocol, problem
+from headway.wire.call import Call
+from headway.wire.connection import ServerLimits, ServerProtocol
+from headway.wire.server import Server, problem
 
 HOST = b"Host: a\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

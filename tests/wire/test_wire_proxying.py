@@ -7,8 +7,8 @@ import resource
 import pytest
 from tests.wire.peers import App, Run, answering, read_request, serving, until, upstream
 
+from headway.wire.call import Call
 from headway.wire.framing import Headers, chunk, end_to_end, request_head, write_fields
-from headway.wire.server import Call
 from headway.wire.upstream import Deadlines, Failure, Origin, Pool, Sending
 
 WAITS = Deadlines()

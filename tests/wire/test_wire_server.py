@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tests.wire.peers import App, Clock, Run, Served, echo, serving, until
 
+from headway.wire.call import Call
+from headway.wire.connection import ServerLimits
 from headway.wire.framing import chunk, write_fields
-from headway.wire.server import Call, ServerLimits, room_for
+from headway.wire.server import room_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TEXT = write_fields([(b"content-type", b"text/plain")])

@@ -18,8 +18,8 @@ from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
 from headway.registry.version import SemVer
 from headway.tracking.measurement import Outcome
+from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
-from headway.wire.server import Call
 from headway.wire.upstream import Deadlines, Failure, Origin
 
 JSON: Final = FieldLines(b"content-type: application/json\r\n")

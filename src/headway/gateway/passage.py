@@ -40,8 +40,8 @@ from headway.gateway.view import Destination
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper, flags_of
+from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
-from headway.wire.server import Call
 from headway.wire.upstream import Deadlines, Failure, Sending
 
 JSON_TYPE: Final = b"content-type: application/json\r\n"

@@ -9,6 +9,7 @@ from typing import Final
 
 import orjson
 
+from headway.wire.call import Call
 from headway.wire.framing import (
     LAST_CHUNK,
     FieldLines,
@@ -19,7 +20,6 @@ from headway.wire.framing import (
     request_head,
     write_fields,
 )
-from headway.wire.server import Call
 from headway.wire.upstream import Deadlines, Failure, Origin, Pool, Sending
 
 _REMOVED: Final = frozenset(

@@ -31,7 +31,7 @@ from headway.routing.route import Role as ArmRole
 from headway.routing.table import Table, compile_route
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import CHECK, RETRY, Stamper
-from headway.wire.server import Call
+from headway.wire.call import Call
 from headway.wire.upstream import Pool
 
 _SHORT: Final = 128

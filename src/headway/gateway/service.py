@@ -29,8 +29,8 @@ from headway.kernel.names import nearest
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper
+from headway.wire.call import Call
 from headway.wire.framing import FieldLines
-from headway.wire.server import Call
 
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _ALIVE: Final = b'{"status":"ok"}'

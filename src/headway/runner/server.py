@@ -26,8 +26,8 @@ from headway.runner import open_inference
 from headway.runner.blackbox import BlackBox
 from headway.runner.cache import Cache, Quarantined
 from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Session, Stop
+from headway.wire.call import Call
 from headway.wire.framing import FieldLines, write_fields
-from headway.wire.server import Call
 
 LOAD_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 600.0

@@ -27,8 +27,9 @@ from headway.kernel.clock import utc_now
 from headway.routing.route import Arm, Epoch, Guard, Role, Route, Rule, Segment
 from headway.tracking.measurement import Batch, Measurement
 from headway.tracking.stamp import Stamper
+from headway.wire.connection import ServerLimits
 from headway.wire.loop import loop_factory
-from headway.wire.server import Server, ServerLimits, serve
+from headway.wire.server import Server, serve
 from headway.wire.upstream import Connector, Origin, Pool
 
 HOP_SECRET: Final = "hop-secret-of-this-start"  # noqa: S105 - of nothing but tests

@@ -33,8 +33,9 @@ from headway.persistence.engine import Database
 from headway.registry.target import LocalTarget
 from headway.settings import Settings
 from headway.tracking.stamp import Stamper
+from headway.wire.connection import ServerLimits
 from headway.wire.loop import run as run_loop
-from headway.wire.server import Server, ServerLimits, serve
+from headway.wire.server import Server, serve
 from headway.wire.upstream import Origin, Pool
 from headway.wiring import plugins
 from headway.wiring.database import beginner, open_settled
