@@ -22,7 +22,7 @@ class Gather:
     """A sink that remembers."""
 
     def __init__(self) -> None:
-        self.body = b""
+        self.body = bytearray()
         self.ended = False
 
     def data(self, data: bytes) -> None:

@@ -165,7 +165,7 @@ async def serve(
     sock.setblocking(False)  # noqa: FBT003 -- the socket module's own shape
     if sock.family == socket.AF_UNIX:
         options: dict[str, Any] = {}
-        if sys.version_info >= (3, 13) and isinstance(loop, asyncio.SelectorEventLoop):
+        if sys.version_info >= (3, 13):
             # Other processes may listen on the same inherited socket: never unlink it.
             options["cleanup_socket"] = False
         listener = await loop.create_unix_server(

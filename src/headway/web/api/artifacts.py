@@ -18,7 +18,7 @@ from headway.web.schemas import Link, Links, Shown, Time, rfc3339
 bp: Final = Blueprint("artifacts", __name__, url_prefix="/api/v1/artifacts")
 
 BYTES: Final = "application/octet-stream"
-_PIECE: Final = 256 * 1024
+_PIECE: Final = 64 * 1024
 _SHA256: Final = re.compile(r"(?i)sha-256=:?([A-Za-z0-9+/]{43}=):?\Z")
 
 
