@@ -170,6 +170,30 @@ def test_a_model_whose_loading_gets_the_runner_killed_twice_is_quarantined(tmp_p
     del killed
 
 
+def test_a_model_that_could_be_loaded_since_is_not_what_the_memory_lacked_for(
+    tmp_path: Path,
+) -> None:
+    killed = [die_with(tmp_path, "good:1", loading=True, before=Suspects.LOADING)]
+    with box(tmp_path, suspects=Suspects.LOADING).busy("good:1", loading=True):
+        pass
+    killed.append(die_with(tmp_path, "good:1", loading=True, before=Suspects.NONE))
+
+    assert not box(tmp_path, suspects=Suspects.LOADING).quarantined("good:1")
+    del killed
+
+
+def test_a_model_that_crashed_the_runner_twice_is_not_saved_by_being_loadable(
+    tmp_path: Path,
+) -> None:
+    killed = [die_with(tmp_path, "bad:1")]
+    with box(tmp_path).busy("bad:1", loading=True):
+        pass
+    killed.append(die_with(tmp_path, "bad:1", before=Suspects.NONE))
+
+    assert box(tmp_path).quarantined("bad:1")
+    del killed
+
+
 def test_nobody_is_blamed_for_a_death_that_nobody_saw(tmp_path: Path) -> None:
     killed = [
         die_with(tmp_path, "good:1", loading=loading, before=Suspects.NONE)

@@ -34,7 +34,9 @@ class Suspects(StrEnum):
     ALL = "all"
     """It crashed, or nobody knows how it died."""
     LOADING = "loading"
-    """It was killed from outside: by a person, or by a kernel that lacked memory to load with."""
+    """It was killed from outside: by a person, or by a kernel that lacked memory to load with.
+
+    The charge is then one of its own, and falls when the model can be loaded."""
     NONE = "none"
     """It was told to end, or its whole machine went down."""
 
@@ -65,7 +67,10 @@ class BlackBox:
 
     def quarantined(self, digest: str) -> bool:
         hour_ago = self._clock() - HOUR
-        return sum(at > hour_ago for at in self._deaths.get(digest, ())) >= _STRIKES
+        return any(
+            sum(at > hour_ago for at in self._deaths.get(charge, ())) >= _STRIKES
+            for charge in (digest, f"{digest}{_LOADING}")
+        )
 
     @contextmanager
     def busy(self, digest: str, *, loading: bool = False) -> Iterator[None]:
@@ -79,11 +84,19 @@ class BlackBox:
         self._map[start : start + _SLOT] = written
         try:
             yield
+            if loading:
+                self._acquit(digest)
         finally:
             self._map[start : start + _SLOT] = bytes(_SLOT)
             with self._lock:
                 del self._since[slot]
                 self._free.append(slot)
+
+    def _acquit(self, digest: str) -> None:
+        """Forget that the runner was killed while it loaded this: there was memory enough."""
+        with self._lock:
+            if self._deaths.pop(f"{digest}{_LOADING}", None):
+                self._deaths_file.write_text(json.dumps(self._deaths), "ascii")
 
     def overdue(self, *, load: float, run: float) -> str | None:
         """Return a digest that has been busy for longer than that many seconds, or None."""
@@ -110,8 +123,8 @@ class BlackBox:
             deaths = {}
         hour_ago, now = self._clock() - HOUR, self._clock()
         deaths = {d: [at for at in times if at > hour_ago] for d, times in deaths.items()}
-        for digest in suspected:
-            deaths.setdefault(digest, []).append(now)
+        for charge in suspected:
+            deaths.setdefault(charge, []).append(now)
         kept = {digest: times for digest, times in deaths.items() if times}
         self._deaths_file.write_text(json.dumps(kept), "ascii")
         return kept
@@ -122,8 +135,6 @@ def _suspected(left: list[str], suspects: Suspects) -> frozenset[str]:
         case Suspects.ALL:
             return frozenset(slot.removesuffix(_LOADING) for slot in left)
         case Suspects.LOADING:
-            return frozenset(
-                slot.removesuffix(_LOADING) for slot in left if slot.endswith(_LOADING)
-            )
+            return frozenset(slot for slot in left if slot.endswith(_LOADING))
         case Suspects.NONE:
             return frozenset()
