@@ -73,6 +73,8 @@ class _Running:
     born: float = 0.0
     deaths: int = 0
     again_at: float = 0.0
+    served: bool = False
+    """It lived well before: what is wrong since then must not end the traffic of the others."""
     before: int | None = None
     """How the process before this one ended."""
 
@@ -145,12 +147,14 @@ class Supervisor:
         if running.process is not None and running.process.stdin is not None:
             running.process.stdin.close()
         running.process, running.before = None, code
-        if code == MISCONFIGURED:
+        lived = now - running.born > _GOOD_LIFE
+        running.served = running.served or lived
+        if code == MISCONFIGURED and not running.served:
             self.say(f"{running.child.name} refuses to start; see its words above")
             self._exit_code = code
             self._signals.append(signal.SIGTERM)
             return
-        if now - running.born > _GOOD_LIFE:
+        if lived:
             running.deaths = 0
         wait = min(_FIRST_WAIT * 2 ** (running.deaths - 1), _LONGEST_WAIT) if running.deaths else 0
         running.deaths += 1

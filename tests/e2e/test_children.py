@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.e2e.processes import free_port
 
-from headway.supervisor import Child, children
+from headway.supervisor import MISCONFIGURED, Child, Supervisor, _Running, children
 
 
 def gateway() -> Child:
@@ -41,3 +42,20 @@ def test_a_supervisor_that_is_told_to_end_before_it_can_listen_ends_well(tmp_pat
 
     assert serve.returncode == 0
     assert b"Traceback" not in said
+
+
+def test_settings_that_are_wrong_from_the_start_end_everything_and_later_ones_nothing() -> None:
+    said: list[str] = []
+    with socket.socket() as listener:
+        supervisor = Supervisor((), listener, {}, {}, drain_s=0, say=said.append)
+        new, old = _Running(children(1)[0], born=100.0), _Running(children(1)[0], born=100.0)
+
+        supervisor._died(old, 1, now=200.0)
+        old.born = 200.0
+        supervisor._died(old, MISCONFIGURED, now=200.5)
+        assert "starting it again" in said[-1]
+        assert supervisor._signals == []
+
+        supervisor._died(new, MISCONFIGURED, now=100.5)
+        assert "refuses to start" in said[-1]
+        assert supervisor._signals == [signal.SIGTERM]

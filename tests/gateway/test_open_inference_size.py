@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.gateway.exchange import NotAnswered
-from headway.gateway.formats.open_inference import MOST_LISTS, OpenInference
+from headway.gateway.formats.open_inference import OpenInference
+from headway.gateway.numbers import MOST_LISTS
 
 LIMIT = 32 << 20
 

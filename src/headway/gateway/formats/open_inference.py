@@ -2,9 +2,7 @@
 
 The model stands in the path, so the bytes of the body pass untouched. They are read for the unit
 (`parameters.sequence_id`) and to refuse what is no JSON; a large body that names no sequence is
-left to the runner, which reads it anyway. How deep and how full one is, is found out without
-reading it: numbers are what tensors are made of, as many as a body holds, and a walk over millions
-of them would make everybody wait.
+left to the runner, which reads it anyway.
 """
 
 from collections.abc import Mapping
@@ -13,8 +11,6 @@ from typing import Any, Final
 import orjson
 
 from headway.gateway.body import (
-    DEEPEST,
-    MOST_VALUES,
     header_object,
     header_text,
     malformed,
@@ -31,6 +27,7 @@ from headway.gateway.exchange import (
     Write,
     split_pin,
 )
+from headway.gateway.numbers import check_numbers
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
@@ -38,10 +35,6 @@ NAME: Final = "open_inference"
 _READ_BELOW: Final = 256 * 1024
 BINARY: Final = b"inference-header-content-length"
 """How many bytes of JSON stand before raw tensors (the binary extension)."""
-MOST_LISTS: Final = 1_000_000
-"""A tensor may be nested, a list per row; each takes 30 times the memory of its brackets."""
-_LEVEL: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class OpenInference:
@@ -51,7 +44,7 @@ class OpenInference:
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         text = _json_part(body, headers)
-        check_size(text)
+        check_numbers(text)
         document: dict[str, Any] | None = None
         if len(text) < _READ_BELOW or b'"sequence_id"' in text:
             document = read_object(text)
@@ -103,49 +96,6 @@ class OpenInference:
 
 def _untouched(ask: Ask, headers: Fields) -> bytes:  # noqa: ARG001 - a `Write`
     return ask.body
-
-
-def check_size(text: bytes) -> None:
-    """Raise `NotAnswered` (400) for JSON that is too deep or holds too much besides numbers."""
-    quotes = text.count(b'"')
-    # Where a text begins there is never an escaped quote, so this never counts one too few.
-    if quotes > 2 * MOST_VALUES and quotes - text.count(b'\\"') > 2 * MOST_VALUES:
-        raise malformed(f"the body holds more than {MOST_VALUES:,} texts")
-    if text.count(b"[") + text.count(b"{") <= DEEPEST:
-        return
-    bare = _without_texts(text) if quotes else text
-    if bare.count(b"{") > MOST_VALUES:
-        raise malformed(f"the body holds more than {MOST_VALUES:,} objects")
-    if bare.count(b"[") > MOST_LISTS:
-        raise malformed(
-            f"the body holds more than {MOST_LISTS:,} lists; `data` may also be one flat list"
-        )
-    if _is_deeper(bare.translate(_LEVEL, _NO_BRACKETS), DEEPEST):
-        raise malformed(
-            f"the body is nested more than {DEEPEST} deep, or its brackets do not match"
-        )
-
-
-def _without_texts(text: bytes) -> bytes:
-    """Return JSON without what stands in quotes; of malformed JSON whatever comes out."""
-    plain = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(plain.split(b'"')[::2])
-
-
-def _is_deeper(brackets: bytes, most: int) -> bool:
-    """Tell whether brackets are nested deeper, by taking away the innermost pairs, by level.
-
-    Under an innermost pair lie no more pairs than there are levels. Where too few pairs are
-    innermost the rest must be too deep, and no further level has to be taken away to know it.
-    """
-    for levels in range(most, 0, -1):
-        if not brackets:
-            return False
-        before = len(brackets)
-        brackets = brackets.replace(b"[]", b"")
-        if (before - len(brackets)) * levels < before:
-            return True
-    return False
 
 
 def _json_part(body: bytes, headers: Fields) -> bytes:

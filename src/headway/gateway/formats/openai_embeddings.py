@@ -7,7 +7,6 @@ from typing import Any, Final
 import orjson
 
 from headway.gateway.body import (
-    check_size,
     header_object,
     header_text,
     malformed,
@@ -26,6 +25,7 @@ from headway.gateway.exchange import (
     Write,
     split_pin,
 )
+from headway.gateway.numbers import check_numbers
 from headway.gateway.openai_errors import complaint, error_words, fault
 from headway.gateway.splice import splice_model
 from headway.kernel.canonical import Json
@@ -41,9 +41,8 @@ class OpenAIEmbeddings:
     name = NAME
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
+        check_numbers(body)  # an input may be lists of tokens
         document = read_object(body)
-        # A batch of token lists is many values, and flat: its size is the body's.
-        check_size({name: value for name, value in document.items() if name != "input"})
         asked = model or document.get("model")
         if type(asked) is not str or not asked:
             raise malformed("`model` must name a model", param="model", code="invalid_value")
