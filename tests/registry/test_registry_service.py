@@ -376,6 +376,49 @@ def test_a_given_signature_is_taken_as_it_is(registry: RegistryService) -> None:
     assert version.signature.input == {"type": "object"}
 
 
+def tensors(**members: Json) -> Json:
+    named = {name: {"type": "array", **one} for name, one in members.items()}  # type: ignore[dict-item]
+    return {"type": "object", "properties": named}
+
+
+@pytest.mark.parametrize(
+    ("signature", "pointer", "hint"),
+    [
+        ({"input": tensors(x={"datatype": "FP64"})}, "/input/properties/x/datatype", "FP32"),
+        ({"input": tensors(x={"shape": [-1, 10]})}, "/input/properties/x/shape", r"\[-1, 64\]"),
+        ({"input": tensors(x={"shape": [64]})}, "/input/properties/x/shape", r"\[-1, 64\]"),
+        ({"input": tensors(xx={"datatype": "FP32"})}, "/input/properties/xx", "mean 'x'"),
+        ({"output": tensors(y={"datatype": "INT32"})}, "/output/properties/y/datatype", "INT64"),
+        ({"output": tensors(z={"shape": [1]})}, "/output/properties/z", "no output 'z'"),
+    ],
+)
+def test_a_signature_that_contradicts_its_file_is_refused(
+    registry: RegistryService, signature: Json, pointer: str, hint: str
+) -> None:
+    described = Description((Tensor("x", "FP32", (-1, 64)),), (Tensor("y", "INT64", (-1,)),))
+    service = replace(registry, describe=lambda *_: described)
+
+    with pytest.raises(Invalid, match=hint) as refused:
+        register(service, "1.0.0", local(), signature=signature)
+
+    assert refused.value.faults[0].pointer == f"/signature{pointer}"
+
+
+def test_a_signature_may_promise_less_than_its_file_takes(registry: RegistryService) -> None:
+    described = Description((Tensor("x", "FP32", (-1, 64)),), (Tensor("y", "INT64", (-1,)),))
+    service = replace(registry, describe=lambda *_: described)
+    stated: Json = {
+        "input": tensors(x={"datatype": "FP32", "shape": [1, 64]}),
+        "output": tensors(y={"shape": [1]}),
+    }
+
+    version = register(service, "1.0.0", local(), signature=stated).version
+
+    assert version.signature.document()["input"] == tensors(
+        x={"datatype": "FP32", "shape": [1, 64]}
+    )
+
+
 def test_nothing_is_registered_while_no_runner_can_tell(registry: RegistryService) -> None:
     def describe(artifact: str, runtime: str) -> Description:
         raise Unavailable(artifact + runtime)

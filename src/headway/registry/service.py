@@ -1,7 +1,7 @@
 """What people ask of the registry: register, find, change what may change, point aliases."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,7 +42,7 @@ from headway.registry.release import (
     tags_from_document,
 )
 from headway.registry.requirement import Requirement
-from headway.registry.signature import Description, Signature
+from headway.registry.signature import Description, Signature, Tensor, stated_tensors
 from headway.registry.target import RUNTIMES, LocalTarget
 from headway.registry.version import SemVer, reads_as_version
 
@@ -179,7 +179,10 @@ class RegistryService:
         return self._register(model, release, signature, actor)
 
     def _signature(self, model: str, release: Release) -> Signature:
-        """Take the stated signature, or ask the runner, before any transaction begins."""
+        """Take the stated signature, or ask the runner, before any transaction begins.
+
+        What a signature says of tensors must be true of the file: that is what is checked later.
+        """
         target = release.target
         if not isinstance(target, LocalTarget):
             self.check_url(target.base_url, "/target/base_url")
@@ -190,10 +193,23 @@ class RegistryService:
                 raise Invalid.at(
                     "/target/artifact", f"no artifact has the digest {target.artifact}: upload it"
                 )
-        if release.signature is not None:
-            return release.signature
+        stated = release.signature
+        if stated is not None and not [
+            *stated_tensors(stated.input),
+            *stated_tensors(stated.output),
+        ]:
+            return stated
         described = self.describe(target.artifact, target.runtime)
-        return Signature() if described is None else Signature.of_tensors(described)
+        if stated is None:
+            return Signature() if described is None else Signature.of_tensors(described)
+        if described is not None:
+            faults = [
+                *_contradictions(stated.input, described.inputs, "input"),
+                *_contradictions(stated.output, described.outputs, "output"),
+            ]
+            if faults:
+                raise Invalid(faults)
+        return stated
 
     def _register(
         self, model: str, release: Release, signature: Signature, actor: Actor
@@ -434,6 +450,30 @@ def _numbered(
 def _parts_that_differ(one: Version, other: Version) -> list[str]:
     names = one.components.keys() | other.components.keys()
     return sorted(n for n in names if one.components.get(n) != other.components.get(n))
+
+
+def _contradictions(
+    schema: Mapping[str, Json], tensors: Sequence[Tensor], what: str
+) -> Iterator[Fault]:
+    """Yield where a schema says of tensors what is not so in the file."""
+    there = {tensor.name: tensor for tensor in tensors}
+    for name, datatype, shape in stated_tensors(schema):
+        at = under(f"/signature/{what}/properties", name)
+        tensor = there.get(name)
+        if tensor is None:
+            yield Fault(at, f"the file has no {what} {name[:64]!r}{did_you_mean(name, there)}")
+            continue
+        if datatype not in {None, tensor.datatype}:
+            yield Fault(under(at, "datatype"), f"is {tensor.datatype} in the file")
+        if shape is not None and not _may_be(shape, tensor.shape):
+            yield Fault(under(at, "shape"), f"is {list(tensor.shape)} in the file")
+
+
+def _may_be(stated: Sequence[int], there: Sequence[int]) -> bool:
+    """Say whether there are sizes that both shapes allow."""
+    return len(stated) == len(there) and all(
+        -1 in (one, other) or one == other for one, other in zip(stated, there, strict=True)
+    )
 
 
 def _check_artifact(work: Work, release: Release) -> None:

@@ -4,7 +4,7 @@ A tensor of a local model is a property with two keywords of our own beside JSON
 `{"type": "array", "datatype": "FP32", "shape": [-1, 64]}`, -1 being a dimension of any size.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeGuard
 
@@ -71,6 +71,17 @@ class Signature:
 
     def document(self) -> dict[str, Json]:
         return {"input": self.input, "output": self.output, "parameters": self.parameters}
+
+
+def stated_tensors(
+    schema: Mapping[str, Json],
+) -> Iterator[tuple[str, Json, Sequence[int] | None]]:
+    """Yield (name, datatype, shape) of the properties that say one of them; None: not said."""
+    properties = schema.get("properties")
+    for name, member in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(member, Mapping) and member.keys() & {"datatype", "shape"}:
+            shape = member.get("shape")
+            yield name, member.get("datatype"), shape if is_shape(shape) else None
 
 
 def is_shape(value: Json) -> TypeGuard[Sequence[int]]:
