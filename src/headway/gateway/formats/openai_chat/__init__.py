@@ -212,19 +212,21 @@ class ChatStream:
             return b""
         if self._tail:
             data = self._tail + data
-        end = data.rfind(b"\n\n") + 2
-        if b"\r" in data:
-            end = max(end, data.rfind(b"\n\r\n") + 3, data.rfind(b"\r\r") + 2)
-        if end < 3:
-            self._keep(data)
-            return b""
-        self._keep(data[end:])
-        events = data[:end]
+        events = data
+        if self._tail or not data.endswith(b"\n\n"):  # else, as nearly always, whole events
+            end = data.rfind(b"\n\n") + 2
+            if b"\r" in data:
+                end = max(end, data.rfind(b"\n\r\n") + 3, data.rfind(b"\r\r") + 2)
+            if end < 3:
+                self._keep(data)
+                return b""
+            self._keep(data[end:])
+            events = data[:end]
         if (
             not self.started
             or b'"error"' in events
             or b"[DONE]" in events
-            or events.count(b'"usage"') != events.count(b'"usage":null')
+            or (b'"usage"' in events and events.count(b'"usage"') != events.count(b'"usage":null'))
         ):
             return self._look(events)
         if not self._finished and _FINISH.search(events) is not None:
