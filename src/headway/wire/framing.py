@@ -176,6 +176,9 @@ def split_target(target: bytes) -> tuple[str, bytes]:
 def _split(target: bytes) -> tuple[str, bytes]:
     if not target.startswith(b"/"):
         raise Refusal(400, "the target must start with a slash")
+    if target.startswith(b"//"):
+        # Some readers take what follows for a host (RFC 3986, 4.2).
+        raise Refusal(400, "the target must start with one slash")
     if _ODD_TARGET.search(target):
         raise Refusal(400, "the target holds a character that must be escaped")
     raw, _, query = target.partition(b"?")

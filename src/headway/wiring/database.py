@@ -60,8 +60,15 @@ def upgrade_apart(settings: Settings) -> None:
     To be called before this process has threads or connections. Raise as `check_schema` does.
     """
     with open_settled(settings, pool_size=1) as database:
-        if check_schema(database) is Schema.CURRENT:
+        schema = check_schema(database)
+        if schema is Schema.CURRENT:
             return
+        if schema is Schema.FRESH and database.is_sqlite and settings.view_file.exists():
+            # A new one would answer to nobody's key, and whoever started it would not notice.
+            raise Unavailable(
+                f"the database of {settings.data} is empty or gone, and this folder has served "
+                f"before: put it back, or remove {settings.view_file.name} to begin anew"
+            )
     child = os.fork()
     if child == 0:
         code = 1
