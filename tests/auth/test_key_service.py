@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from headway.auth.key import Key, Secret, digester
+from headway.auth.limits import NO_LIMITS, Limits, Starts, Use, Window
 from headway.auth.policy import Caller
 from headway.auth.role import Role
-from headway.auth.service import KeyService, Wish
+from headway.auth.service import Change, KeyService, Wish
 from headway.kernel.errors import (
     Conflict,
     Forbidden,
     Invalid,
     NotFound,
+    PreconditionFailed,
     Unauthenticated,
 )
 from headway.outbox.event import Event
@@ -99,6 +101,9 @@ class Rows:
 
     def used(self, key_id: str, minute: int) -> None:
         self.rows[key_id] = replace(self.rows[key_id], last_used=minute)
+
+    def use(self, key_id: str, starts: Starts, *, within: int) -> Use:  # noqa: ARG002 - a port
+        return Use(starts, {Window.REQUESTS: 3} if key_id in self.rows else {}, 1)
 
     def _put(self, key: Key) -> Key:
         self.rows[key.id] = replace(key, revision=key.revision + 1)
@@ -323,3 +328,96 @@ def test_a_narrow_admin_sees_only_keys_within_its_reach(
     with pytest.raises(NotFound):
         service.revoke(admin.id, by=by)
     service.revoke(inside.id, by=by)
+
+
+# Paths and limits
+
+
+def test_a_key_knows_its_paths_and_its_limits(service: KeyService, admin: Caller) -> None:
+    limits = Limits(requests=60, day=5_000_000)
+    wish = Wish("shop", Role.CALLER, paths=("/v1/chat/completions", "/v2/*"), limits=limits)
+
+    caller = service.authenticate(service.create(wish, by=admin).secret.text)
+
+    assert caller.limits == limits
+    assert caller.calls("/v1/chat/completions")
+    assert caller.calls("/v2/models/digits/infer")
+    assert not caller.calls("/v1/chat/completions/more")
+    assert not caller.calls("/v1/embeddings")
+
+
+def test_a_key_without_limits_says_so(service: KeyService, admin: Caller) -> None:
+    made = service.create(Wish("shop", Role.CALLER), by=admin)
+
+    assert made.key.caller().limits is None
+    assert service.use(made.key.id, by=admin) is None
+
+
+@pytest.mark.parametrize("path", ["", "v1/x", "/api/v1/keys", "/v1/a b", "/v1*/x", "/v1//x"])
+def test_what_is_no_path_of_traffic_is_refused(
+    service: KeyService, admin: Caller, path: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        service.create(Wish("x", Role.CALLER, paths=("/v1/*", path)), by=admin)
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/paths/1"]
+
+
+def test_nobody_gives_paths_that_he_has_not(service: KeyService, admin: Caller) -> None:
+    wish = Wish("x", Role.ADMIN, paths=("/v1/*",))
+    narrow = service.create(wish, by=admin).key.caller()
+
+    with pytest.raises(Forbidden, match="paths"):
+        service.create(Wish("y", Role.CALLER), by=narrow)
+    with pytest.raises(Forbidden, match="paths"):
+        service.change(narrow.id, Change(paths=("*",)), by=narrow)
+    service.create(Wish("y", Role.CALLER, paths=("/v1/messages",)), by=narrow)
+
+
+def test_a_limit_is_changed_and_the_others_stay(
+    service: KeyService, admin: Caller, table: Table
+) -> None:
+    made = service.create(
+        Wish("shop", Role.CALLER, limits=Limits(requests=60, tokens=1000)), by=admin
+    )
+
+    changed = service.change(made.key.id, Change(limits={"tokens": None, "month": 7}), by=admin)
+
+    assert changed.limits == Limits(requests=60, month=7)
+    assert table.events[-1].kind == "key.changed"
+    assert table.events[-1].detail["limits"] == {"requests": 60, "month": 7}  # type: ignore[index, call-overload]
+
+
+def test_a_change_of_nothing_is_no_change(
+    service: KeyService, admin: Caller, table: Table
+) -> None:
+    made = service.create(Wish("shop", Role.CALLER), by=admin)
+    before = len(table.events)
+
+    assert service.change(made.key.id, Change(name="shop"), by=admin) == made.key
+    assert len(table.events) == before
+
+
+def test_who_changes_what_somebody_else_changed_is_told(
+    service: KeyService, admin: Caller
+) -> None:
+    made = service.create(Wish("shop", Role.CALLER), by=admin)
+    service.change(made.key.id, Change(name="other"), by=admin, if_match=made.key.revision)
+
+    with pytest.raises(PreconditionFailed):
+        service.change(made.key.id, Change(name="mine"), by=admin, if_match=made.key.revision)
+
+
+def test_a_revoked_key_is_not_changed(service: KeyService, admin: Caller) -> None:
+    made = service.create(Wish("shop", Role.CALLER), by=admin)
+    service.revoke(made.key.id, by=admin)
+
+    with pytest.raises(Conflict, match="revoked"):
+        service.change(made.key.id, Change(limits={"requests": 1}), by=admin)
+
+
+def test_a_limit_of_nothing_is_refused(service: KeyService, admin: Caller) -> None:
+    with pytest.raises(Invalid) as refused:
+        service.create(Wish("x", Role.CALLER, limits=replace(NO_LIMITS, requests=0)), by=admin)
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/limits/requests"]

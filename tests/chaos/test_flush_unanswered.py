@@ -124,6 +124,7 @@ class Gateway:
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=lambda _: None,
             applied=lambda: 0,
+            hear=lambda _: None,
             boot=boot,
             host="here",
             pid=1,

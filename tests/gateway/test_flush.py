@@ -141,6 +141,7 @@ class Process:
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=self.views.append,
             applied=lambda: self.views[-1].generation if self.views else -1,
+            hear=lambda _: None,
             boot="boot-1",
             host="h",
             pid=1,

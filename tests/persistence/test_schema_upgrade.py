@@ -14,10 +14,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from tests.persistence.examples import NOON
 
+from headway.auth.limits import NO_LIMITS
 from headway.kernel.errors import Refused
 from headway.persistence import migrations, tables
 from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import Schema, check_schema, upgrade
+from headway.persistence.work import begin
 from headway.testing.postgres import Postgres
 
 
@@ -43,6 +45,29 @@ def test_an_empty_database_gets_exactly_the_tables_of_the_program(empty: Databas
         assert compare_metadata(context, tables.metadata) == []
 
 
+def test_keys_of_the_first_tables_have_no_limits_and_may_call_every_path(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        real = ScriptDirectory._upgrade_revs
+        patch.setattr(ScriptDirectory, "_upgrade_revs", lambda s, _, now: real(s, "0001", now))
+        upgrade(empty)
+    with empty.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO keys (id, name, role, digest, models, environments, kind, created_at,"
+                " created_by, revision) VALUES ('k1', 'ada', 'admin', 'd', '[\"*\"]', '[\"*\"]',"
+                " 'person', 1, 'ada', 1)"
+            )
+        )
+
+    assert upgrade(empty) is Schema.OLDER
+
+    with begin(empty, read_only=True) as work:
+        key = work.keys.get("k1")
+    assert (key.paths, key.limits) == (("*",), NO_LIMITS)
+
+
 def test_several_processes_may_upgrade_at_once(empty: Database) -> None:
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(lambda _: upgrade(empty), range(3)))
@@ -58,7 +83,7 @@ def test_sqlite_keeps_its_tables_strict(sqlite_database: Database) -> None:
 
 
 def test_a_schema_of_a_newer_program_is_refused(database: Database) -> None:
-    assert check_schema(database, known=["0001", "0002"]) is Schema.OLDER
+    assert check_schema(database, known=[*migrations.REVISIONS, "9999"]) is Schema.OLDER
     with pytest.raises(Refused, match="a newer version of Headway"):
         check_schema(database, known=["0000"])
 

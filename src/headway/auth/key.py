@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, Self
 
+from headway.auth.limits import NO_LIMITS, Limits
 from headway.auth.policy import ANY, Caller, Kind
 from headway.auth.role import Role
 from headway.kernel.errors import Unauthenticated
@@ -88,6 +89,8 @@ class Key:
     created_by: str
     models: tuple[str, ...] = ANY
     environments: tuple[str, ...] = ANY
+    paths: tuple[str, ...] = ANY
+    limits: Limits = NO_LIMITS
     kind: Kind = Kind.PERSON
     expires_at: int | None = None
     revoked_at: int | None = None
@@ -98,4 +101,13 @@ class Key:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def caller(self) -> Caller:
-        return Caller(self.id, self.name, self.role, self.models, self.environments, self.kind)
+        return Caller(
+            self.id,
+            self.name,
+            self.role,
+            self.models,
+            self.environments,
+            self.kind,
+            self.paths,
+            self.limits if self.limits.any else None,
+        )

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from headway.auth.limits import Limits
 from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.kernel.errors import Forbidden, NotFound
 from headway.outbox.actor import Actor
 
 ANY: Final = ("*",)
-"""Every model, or every environment."""
+"""Every model, every environment, or every path."""
 
 
 class Kind(StrEnum):
@@ -23,7 +24,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `models` are names, or prefixes that end in `*`; both without regard to case."""
+    """Who asks. `models` are names, or prefixes that end in `*`; both without regard to case.
+
+    `paths` are of traffic, or prefixes that end in `*`, as they stand: paths have a case.
+    """
 
     id: str
     name: str
@@ -31,6 +35,9 @@ class Caller:
     models: tuple[str, ...] = ANY
     environments: tuple[str, ...] = ANY
     kind: Kind = Kind.PERSON
+    paths: tuple[str, ...] = ANY
+    limits: Limits | None = None
+    """None: none."""
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -50,6 +57,17 @@ class Caller:
 
     def sees_environment(self, environment: str) -> bool:
         return _matches(environment, self.environments)
+
+    def calls(self, path: str) -> bool:
+        """Say whether this path of traffic is open to it."""
+        return any(
+            path.startswith(each[:-1]) if each.endswith("*") else path == each
+            for each in self.paths
+        )
+
+    def grants(self, paths: Iterable[str]) -> bool:
+        """Say whether these paths, or prefixes of such, reach no further than its own."""
+        return all(map(self.calls, paths))
 
 
 def may(

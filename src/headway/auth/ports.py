@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from headway.auth.key import Key
+from headway.auth.limits import Starts, Use
 from headway.auth.session import Session
 from headway.outbox.event import Event
 
@@ -22,7 +23,10 @@ class Keys(Protocol):
         """Return the record with that digest (64 hex digits), revoked or not, or None."""
 
     def save(self, key: Key) -> Key:
-        """Write `revoked_at`; `Conflict` if the stored revision is another; revision + 1."""
+        """Write `name`, `paths`, `limits` and `revoked_at`; revision + 1.
+
+        `Conflict` if the stored revision is another.
+        """
 
     def list(self, *, limit: int, after: str | None = None) -> Sequence[Key]:
         """Return keys, newest first, those after the key with the id `after`."""
@@ -37,6 +41,12 @@ class Keys(Protocol):
         """Note that it was used in the minute that begins at `minute` (ms).
 
         Never goes back; touches neither revision nor generation; unknown ids are passed over.
+        """
+
+    def use(self, key_id: str, starts: Starts, *, within: int) -> Use:
+        """Return what a key with limits used in those windows, on all gateways together.
+
+        A gateway that was not seen for so many ms has no request under way.
         """
 
 

@@ -1,22 +1,35 @@
 """What people ask of keys: make, list, revoke; and who it is that presents one."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from headway.auth.key import Digester, Key, Secret
+from headway.auth.limits import MOST, MOST_MONEY, NO_LIMITS, Limits, Starts, Use
 from headway.auth.policy import ANY, Caller, Kind, check, within
 from headway.auth.ports import Begin, Work
 from headway.auth.role import PERMISSIONS, Permission, Role
-from headway.kernel.clock import Clock
-from headway.kernel.errors import Conflict, Fault, Forbidden, Invalid, NotFound, Unauthenticated
+from headway.kernel.clock import SECOND, Clock
+from headway.kernel.errors import (
+    Conflict,
+    Fault,
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Unauthenticated,
+)
 from headway.kernel.names import check_name, check_text
 from headway.outbox.actor import HEADWAY, Actor
 from headway.outbox.event import Event
 
 _MOST_PATTERNS: Final = 64
 _LONGEST_NAME: Final = 128
+_PATH: Final = re.compile(r"/v[12](/[A-Za-z0-9._~@%:+-]+)*/?\*?\Z")
+_LONGEST_PATH: Final = 512
+_SEEN: Final = 5 * SECOND
+"""A gateway that was not seen for so long answers nobody: what it had under way is over."""
 _REFUSED: Final = "no key that works was presented"
 """One answer for every reason: an answer that differs tells a thief something."""
 
@@ -39,6 +52,18 @@ class Wish:
     environments: tuple[str, ...] = ANY
     kind: Kind = Kind.SERVICE
     expires_at: int | None = None
+    paths: tuple[str, ...] = ANY
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What shall be different about a key; None: it stays."""
+
+    name: str | None = None
+    paths: tuple[str, ...] | None = None
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    """By the name of the limit; None takes it away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,48 @@ class KeyService:
             raise NotFound(f"no key has the id {key_id!r}")
         return key
 
+    def use(self, key_id: str, *, by: Caller) -> Use | None:
+        """Return what a key used in the present windows; None: it has no limits."""
+        key = self.get(key_id, by=by)
+        if not key.limits.any:
+            return None
+        with self.begin() as work:
+            return work.keys.use(key.id, Starts.at(self.clock()), within=_SEEN)
+
+    def change(
+        self, key_id: str, change: Change, *, by: Caller, if_match: int | None = None
+    ) -> Key:
+        """Give a key another name, other paths, other limits; gateways follow within 2 s."""
+        check(by, Permission.KEYS_WRITE)
+        self.get(key_id, by=by)
+        with self.begin() as work:
+            key = work.keys.get(key_id)
+            if if_match not in {None, key.revision}:
+                raise PreconditionFailed(
+                    f"the revision is {key.revision}, not {if_match}: somebody changed it; "
+                    "look again"
+                )
+            changed = replace(
+                key,
+                name=key.name if change.name is None else change.name,
+                paths=key.paths if change.paths is None else change.paths,
+                limits=Limits(**{**asdict(key.limits), **change.limits}),
+            )
+            if changed == key:
+                return key
+            if key.revoked_at is not None:
+                raise Conflict(f"{key_id} is revoked: make another key")
+            now = self.clock()
+            _check_name(changed.name)
+            _check_paths(changed.paths)
+            _check_limits(changed.limits)
+            if not by.grants(changed.paths):
+                raise Forbidden("the key would call paths that your own does not")
+            stored = work.keys.save(changed)
+            work.outbox.add(_event("key.changed", stored, by.actor, now, ""))
+            work.commit()
+        return stored
+
     def list(self, *, by: Caller, limit: int = 100, after: str | None = None) -> Sequence[Key]:
         """Return keys, newest first, revoked ones too; those after the key with the id `after`."""
         check(by, Permission.KEYS_READ)
@@ -163,6 +230,8 @@ class KeyService:
                 environments=wish.environments,
                 kind=wish.kind,
                 expires_at=wish.expires_at,
+                paths=wish.paths,
+                limits=wish.limits,
             )
         )
         work.outbox.add(_event("key.created", key, actor, now, ""))
@@ -170,14 +239,46 @@ class KeyService:
 
 
 def _checked(wish: Wish, now: int) -> Wish:
-    if not wish.name.strip():
-        raise Invalid.at("/name", "say what the key is for")
-    check_text(wish.name, pointer="/name", longest=_LONGEST_NAME)
+    _check_name(wish.name)
+    _check_paths(wish.paths)
+    _check_limits(wish.limits)
     _check_patterns(wish.models, "/models", "model")
     _check_patterns(wish.environments, "/environments", "environment")
     if wish.expires_at is not None and wish.expires_at <= now:
         raise Invalid.at("/expires_at", "lies in the past")
     return wish
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise Invalid.at("/name", "say what the key is for")
+    check_text(name, pointer="/name", longest=_LONGEST_NAME)
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    if not paths or len(paths) > _MOST_PATTERNS:
+        raise Invalid.at("/paths", f'needs 1 to {_MOST_PATTERNS} paths; "*" stands for all')
+    faults = [
+        Fault(
+            f"/paths/{i}",
+            f'{path[:128]!r} is no path of traffic: write it as "/v1/chat/completions" or "/v2/*"',
+        )
+        for i, path in enumerate(paths)
+        if path != "*" and (len(path) > _LONGEST_PATH or not _PATH.match(path))
+    ]
+    if faults:
+        raise Invalid(faults)
+
+
+def _check_limits(limits: Limits) -> None:
+    money = {"day", "month"}
+    faults = [
+        Fault(f"/limits/{name}", f"{n} is out of range: at least 1")
+        for name, n in limits.document().items()
+        if not 1 <= n <= (MOST_MONEY if name in money else MOST)
+    ]
+    if faults:
+        raise Invalid(faults)
 
 
 def _check_patterns(patterns: Sequence[str], pointer: str, what: str) -> None:
@@ -205,6 +306,8 @@ def _check_grant(wish: Wish, by: Caller) -> None:
         raise Forbidden("the new key would reach models that your own does not")
     if not within(wish.environments, by.environments):
         raise Forbidden("the new key would reach environments that your own does not")
+    if not by.grants(wish.paths):
+        raise Forbidden("the new key would call paths that your own does not")
 
 
 def _sees(by: Caller, key: Key) -> bool:
@@ -224,6 +327,8 @@ def _event(kind: str, key: Key, actor: Actor, at: int, why: str) -> Event:
             "role": key.role.value,
             "models": list(key.models),
             "environments": list(key.environments),
+            "paths": list(key.paths),
+            "limits": key.limits.document(),
             "expires_at": key.expires_at,
         },
     )

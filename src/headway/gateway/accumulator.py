@@ -40,6 +40,7 @@ from headway.tracking.measurement import (
     Measurement,
     Outcome,
     Veto,
+    WindowKey,
     due_at,
     mask_bit,
 )
@@ -240,7 +241,7 @@ class _Sums:
 class _Open:
     """What came in since the last freeze. Written by the loop's thread alone."""
 
-    __slots__ = ("busy", "counts", "firsts", "key_uses", "sums", "unrouted", "vetoes")
+    __slots__ = ("busy", "counts", "firsts", "key_uses", "sums", "unrouted", "vetoes", "windows")
 
     def __init__(self) -> None:
         self.busy = False
@@ -250,6 +251,7 @@ class _Open:
         self.vetoes: list[Veto] = []
         self.key_uses: dict[str, int] = {}
         self.unrouted: dict[str, int] = {}
+        self.windows: dict[WindowKey, int] = {}
 
 
 class Accumulator:
@@ -264,6 +266,10 @@ class Accumulator:
         self._open = _Open()
         self._lanes: dict[tuple[int, int, str], Lane] = {}
         self._watched: dict[str, _Watched] = {}
+        self.under_way: dict[str, int] = {}
+        """Requests at this moment of keys with limits, by key; kept up by `Spending`."""
+        self.spender = ""
+        """Set when it starts: the first boot of this process; the store knows its use by it."""
         self._kept: Backlog | None = None
         """What the store could not take so far."""
         self._out: tuple[int, Backlog] | None = None
@@ -362,6 +368,14 @@ class Accumulator:
         open_.unrouted[outcome.value] = open_.unrouted.get(outcome.value, 0) + 1
         open_.busy = False
 
+    def key_spent(self, spent: Iterable[tuple[WindowKey, int]]) -> None:
+        """Note what a key with limits used."""
+        open_ = self._enter()
+        windows = open_.windows
+        for place, n in spent:
+            windows[place] = windows.get(place, 0) + n
+        open_.busy = False
+
     def guard_counts(self, deployment: str) -> tuple[GuardCount, ...]:
         """Return what happened since the last call, one per epoch and arm, and start anew."""
         watched = self._watched.get(deployment)
@@ -398,9 +412,16 @@ class Accumulator:
             vetoes=taken.vetoes,
             key_uses=taken.key_uses,
             unrouted=taken.unrouted,
+            windows=taken.windows,
         )
         self._out = (seq, pending)
-        return pending.batch(boot, seq, applied_generation)
+        return pending.batch(
+            boot,
+            seq,
+            applied_generation,
+            spender=self.spender,
+            under_way=self.under_way.copy(),
+        )
 
     def merge_back(self, batch: Batch) -> None:
         """Take back a batch that the store is known not to have taken; it goes with the next.
@@ -418,6 +439,7 @@ class Accumulator:
                 vetoes=batch.vetoes,
                 key_uses=batch.key_uses,
                 unrouted=batch.unrouted,
+                windows=batch.windows,
                 dropped=batch.dropped,
             )
         self._kept, self._out = pending, None

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from headway.tracking.measurement import Batch, Count, FirstEvent, Measurement, Veto
+from headway.auth.limits import SHORT
+from headway.tracking.measurement import Batch, Count, FirstEvent, Measurement, Veto, WindowKey
 from headway.tracking.sketch import Sketch
 
 _Row: TypeAlias = tuple[str, str, str, str, int]
@@ -17,7 +18,9 @@ _KEEP: Final = 0.9
 class Backlog:
     """Sums and evidence by key. A batch made of it never changes when more is added."""
 
-    __slots__ = ("_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_unrouted", "_vetoes")
+    __slots__ = (
+        "_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_unrouted", "_vetoes", "_windows",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._rows: dict[_Row, Measurement] = {}
@@ -26,6 +29,7 @@ class Backlog:
         self._vetoes: list[Veto] = []
         self._key_uses: dict[str, int] = {}
         self._unrouted: dict[str, int] = {}
+        self._windows: dict[WindowKey, int] = {}
         self._dropped = 0
 
     def add(
@@ -37,6 +41,7 @@ class Backlog:
         vetoes: Iterable[Veto],
         key_uses: Mapping[str, int],
         unrouted: Mapping[str, int],
+        windows: Mapping[WindowKey, int],
         dropped: int = 0,
     ) -> None:
         for one in measurements:
@@ -54,6 +59,8 @@ class Backlog:
         for key_id, minute in key_uses.items():
             self._key_uses[key_id] = max(minute, self._key_uses.get(key_id, 0))
         self._unrouted = _sums(self._unrouted, unrouted)
+        for window, n in windows.items():
+            self._windows[window] = self._windows.get(window, 0) + n
         self._dropped += dropped
 
     def trim(self, most_rows: int) -> bool:
@@ -75,9 +82,23 @@ class Backlog:
             kept = [(of, event) for of, event in self._firsts if event.due >= edge]
             self._dropped += len(self._firsts) - len(kept)
             self._firsts = kept
+        if len(self._windows) > most_rows:
+            # Minutes that nobody asks for any more; days and months are few, and are money.
+            newest = max(at for _, at, _ in self._windows)
+            over = [w for w in self._windows if w[0] in SHORT and w[1] < newest]
+            for window in over:
+                del self._windows[window]
         return self._dropped > before
 
-    def batch(self, boot: str, seq: int, applied_generation: int) -> Batch:
+    def batch(
+        self,
+        boot: str,
+        seq: int,
+        applied_generation: int,
+        *,
+        spender: str = "",
+        under_way: Mapping[str, int] | None = None,
+    ) -> Batch:
         counts: dict[str, list[Count]] = {}
         for (deployment, epoch, arm, metric, bin_, due, late), n in self._counts.items():
             count = Count(epoch, arm, metric, bin_, due, late, n)
@@ -95,6 +116,9 @@ class Backlog:
             vetoes=tuple(self._vetoes),
             key_uses=dict(self._key_uses),
             unrouted=dict(self._unrouted),
+            spender=spender,
+            windows=dict(self._windows),
+            under_way=dict(under_way or {}),
             dropped=self._dropped,
         )
 

@@ -1,7 +1,8 @@
 """The one thread that speaks to the database: it reads the routes and hands over what was seen.
 
     every 200 ms   has the generation changed? then read, compile, keep in the file, deliver
-    every second   freeze a batch and hand it over; also the sign of life, and the acknowledgement
+    every second   freeze a batch and hand it over; also the sign of life, and the acknowledgement;
+                   then hear what the other gateways used of the limits of keys
 
 No request ever waits for it. A batch that is known not to have been taken is merged into the next;
 one whose outcome is unknown goes again as it is, with the same number, until the store has said
@@ -13,17 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from headway.auth.limits import Starts
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.ports import Begin
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import SECOND, Clock
 from headway.kernel.errors import NotFound
-from headway.tracking.measurement import Batch
+from headway.tracking.measurement import Batch, Others
 
 POLL_SECONDS: Final = 0.2
 FLUSH_SECONDS: Final = 1.0
 PATIENCE: Final = 5 * SECOND
 """How long the database may be away before the log says so, ms."""
+LIVING: Final = 5 * SECOND
+"""A gateway that was not seen for so long answers nobody."""
 AWAY: Final = 1_000
 """What a gateway adds to the last number it knows, when it starts without the database."""
 
@@ -46,6 +50,8 @@ class Reporter:
     compiler: Compiler
     deliver: Callable[[View], None]
     applied: Callable[[], int]
+    hear: Callable[[Others], None]
+    """Takes what the other gateways used, on the loop's thread."""
     boot: str
     """The id of this start."""
     host: str
@@ -63,6 +69,8 @@ class Reporter:
     _seq: int = 0
     _generation: int = -1
     """Of the last view that was delivered."""
+    _limited: bool = False
+    """A key of that view has limits."""
     _unknown: Batch | None = field(default=None, repr=False)
     """A batch whose outcome is not known."""
     _next_poll: float = 0.0
@@ -78,10 +86,12 @@ class Reporter:
 
         Sets `number`, which the limits of the first view need.
         """
+        self.accumulator.spender = self.boot
         kept = self.file.load() if self.file is not None else None
         known = kept[1] if kept is not None else 0
         if self._attempt("register", lambda: self._register(at_least=known)):
             self._attempt("read the routes", self._poll)
+            self._attempt("hear the others", self._listen)
         if not self._registered:
             self.number = known + AWAY + self.starts
             if kept is not None:
@@ -94,7 +104,7 @@ class Reporter:
                 self.log("the kept routes cannot be read", {"error": repr(error)})
             else:
                 # Its generation is delivered, but whatever the store says is newer to us.
-                self.deliver(view)
+                self._hand_over(view)
 
     def step(self, now: float) -> None:
         """Do what is due; `now` in monotonic seconds. Never raises for what the store does."""
@@ -106,6 +116,8 @@ class Reporter:
         if now >= self._next_flush or changed:
             self._next_flush = now + FLUSH_SECONDS
             self.flush()
+            if not self._failing:
+                self._attempt("hear the others", self._listen)
 
     def run(self, stop: threading.Event, monotonic: Callable[[], float]) -> None:
         """Step until `stop` is set, then flush a last time and sign off."""
@@ -163,9 +175,24 @@ class Reporter:
         view = self.compiler.compile(document)
         for problem in view.problems:
             self.log("a part of the routes cannot be used", {"problem": problem})
-        self.deliver(view)
+        self._hand_over(view)
         self._generation = view.generation
         self._keep(document)
+
+    def _hand_over(self, view: View) -> None:
+        self._limited = any(entry.caller.limits is not None for entry in view.keys.values())
+        self.deliver(view)
+
+    def _listen(self) -> None:
+        """Hear what the others used. Without the database what was heard last goes on counting."""
+        if not self._limited:
+            return
+        starts = Starts.at(self.clock())
+        with self.look() as work:
+            others = work.spending.others(
+                self.accumulator.spender, self.boot, starts, within=LIVING
+            )
+        self.hear(others)
 
     def _keep(self, document: Mapping[str, Any]) -> None:
         if self.file is None:

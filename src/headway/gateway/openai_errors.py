@@ -27,12 +27,18 @@ def fault(problem: Problem) -> bytes:
         {
             "error": {
                 "message": problem.detail,
-                "type": _KINDS.get(problem.status, "server_error"),
+                "type": _kind(problem),
                 "param": problem.param,
                 "code": problem.code,
             }
         }
     )
+
+
+def _kind(problem: Problem) -> str:
+    if problem.code == "insufficient_quota":
+        return problem.code  # clients tell by it that waiting is of no use
+    return _KINDS.get(problem.status, "server_error")
 
 
 def complaint(body: bytes) -> Complaint:

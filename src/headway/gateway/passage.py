@@ -36,6 +36,7 @@ from headway.gateway.exchange import (
 from headway.gateway.limits import retry_after
 from headway.gateway.pipeline import CONTROL, Pipeline, Way
 from headway.gateway.resilience import Resilience
+from headway.gateway.spending import Admission
 from headway.gateway.view import Destination
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
@@ -50,7 +51,8 @@ _EVENTS_TYPE: Final = (
 )
 _STREAM: Final = b"text/event-stream"
 _BINARY: Final = b"application/octet-stream"
-_DOWN: Final = (b"x-ratelimit-", b"anthropic-ratelimit-", b"inference-header-content-length")
+_RATES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_DOWN: Final = (*_RATES, b"inference-header-content-length")
 """How the names begin of what comes back."""
 _UNSEEN: Final[set[bytes]] = set()
 """Names of answers that no caller sees, remembered: upstreams send the same dozens for ever."""
@@ -90,10 +92,10 @@ class Passage:
     """One request on its way through."""
 
     __slots__ = (
-        "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls", "_destination",
-        "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format", "_headers", "_held",
-        "_model", "_over", "_over_at", "_parts", "_pipeline", "_request", "_resilience",
-        "_sending", "_speaker", "_stamp", "_status", "_watch", "_way",
+        "_admission", "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls",
+        "_destination", "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format",
+        "_headers", "_held", "_model", "_over", "_over_at", "_parts", "_pipeline", "_request",
+        "_resilience", "_sending", "_speaker", "_stamp", "_status", "_watch", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
@@ -104,6 +106,7 @@ class Passage:
         self._model = model
         self._fields_up: Fields = call.headers.first()
         self._caller = CONTROL
+        self._admission: Admission | None = None
         self._ask: Ask | None = None
         self._way: Way | None = None
         self._destination: Destination | None = None
@@ -143,6 +146,11 @@ class Passage:
         if self._fields_up.get(b"content-encoding", b"identity") != b"identity":
             self._refuse(_PACKED)
             return
+        if (limits := self._caller.limits) is not None:
+            admission = self._admission = self._pipeline.spending.admit(self._caller, limits)
+            if admission.problem is not None:
+                self._refuse(admission.problem)
+                return
         call.on_gone = self._gone
         call.collect(self._pipeline.body_limit, self._arrived)
 
@@ -587,6 +595,8 @@ class Passage:
         self._over = True
         now = self._over_at = self._pipeline.monotonic()
         self._record(outcome, now, tokens, served_by)
+        if self._admission is not None:
+            self._admission.ended(tokens)
         if not wait:
             self._pipeline.under_way.discard(self)
 
@@ -638,12 +648,14 @@ class Passage:
             self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
         stamp = self._stamp.encode("ascii")
         where = self._destination.lines if self._destination is not None else _NOTHING
+        admission = self._admission
         return FieldLines(
-            b"%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"
+            b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"
             % (
                 lines,
                 where,
-                _downward(self._headers) if self._headers else b"",
+                _NOTHING if admission is None else admission.lines,
+                _downward(self._headers, limited=admission is not None) if self._headers else b"",
                 stamp,
                 stamp,
                 b"x-should-retry: false\r\n" if spent else b"",
@@ -651,8 +663,11 @@ class Passage:
         )
 
 
-def _downward(headers: Fields) -> bytes:
-    """Return what of the upstream's head callers may see."""
+def _downward(headers: Fields, *, limited: bool) -> bytes:
+    """Return what of the upstream's head callers may see.
+
+    What a provider says of its limits would contradict what we say of the limits of a key.
+    """
     if headers.keys() <= _UNSEEN:
         return b""
     lines = []
@@ -662,6 +677,8 @@ def _downward(headers: Fields) -> bytes:
         if name in _THEIR_ID:
             if is_id(value):
                 lines.append(b"headway-upstream-request-id: %b\r\n" % value)
+        elif limited and name.startswith(_RATES):
+            continue
         elif name.startswith(_DOWN):
             lines.append(b"%b: %b\r\n" % (name, value))
         elif len(_UNSEEN) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:

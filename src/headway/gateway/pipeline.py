@@ -20,6 +20,7 @@ from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
 from headway.gateway.limits import Addresses, FailedKeys, Guards
 from headway.gateway.resilience import Resiliences
+from headway.gateway.spending import Spending
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
@@ -98,6 +99,7 @@ class Pipeline:
     under_way: "set[UnderWay]" = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.spending = Spending(self.accumulator, self.clock)
         self._units = itertools.count()
         self._unit_start = f"{random.SystemRandom().getrandbits(64):x}."
         self._keys: dict[bytes, KeyEntry] = {}
@@ -109,6 +111,7 @@ class Pipeline:
         """Answer by another view from now on; requests under way keep theirs."""
         self.guards.adopt(view)
         self.view = view
+        self.spending.retain(entry.caller for entry in view.keys.values())
         self._keys.clear()
         self._places.clear()
 
@@ -133,6 +136,9 @@ class Pipeline:
                     "permission_denied",
                 )
             )
+        if caller.paths is not ANY and not caller.calls(call.path):
+            detail = f"the key {caller.id} may not call {call.path[:128]}"
+            raise NotAnswered(Problem(403, detail, Outcome.POLICY, "path_not_allowed"))
         return caller
 
     def _refuse_guesser(self, call: Call) -> None:

@@ -4,7 +4,8 @@ The document that `Source.document` returns is JSON, so that it can also be kept
 
     {"generation": 7, "at": <ms>,
      "keys":     [{"digest": "<hex of the keyed BLAKE2b-256>", "id", "name", "role",
-                   "models": [...], "environments": [...], "expires_at": <ms or null>}],
+                   "models": [...], "environments": [...], "paths": [...], "limits": {...},
+                   "expires_at": <ms or null>}],
      "routes":   [{"id", "model", "environment", "revision", "declared": {...},
                    "epoch": {...} or null, "guards": [...]}],
      "versions": [{"model", "version", "digest", "state", "target": {...}}],
@@ -23,7 +24,7 @@ from typing import Protocol
 
 from headway.gateway.exchange import Prepared, Release
 from headway.kernel.canonical import Json
-from headway.tracking.ports import Gateways
+from headway.tracking.ports import Gateways, Spending
 
 
 class Source(Protocol):
@@ -41,6 +42,8 @@ class Work(Protocol):
     def source(self) -> Source: ...
     @property
     def gateways(self) -> Gateways: ...
+    @property
+    def spending(self) -> Spending: ...
 
     def now(self) -> int: ...
 

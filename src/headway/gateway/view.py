@@ -14,7 +14,8 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Any, Final
 
-from headway.auth.policy import Caller
+from headway.auth.limits import Limits
+from headway.auth.policy import ANY, Caller
 from headway.auth.role import Role
 from headway.gateway.dialects import DIALECTS, FORMATS
 from headway.gateway.exchange import Prepared, Release, unusable
@@ -298,6 +299,9 @@ def _key(entry: Mapping[str, Any]) -> KeyEntry:
             Role(entry["role"]),
             tuple(entry["models"]),
             tuple(entry["environments"]),
+            # A view file of an earlier build has neither paths nor limits.
+            paths=ANY if (paths := tuple(entry.get("paths", ANY))) == ANY else paths,
+            limits=limits if (limits := Limits.of(entry.get("limits"))).any else None,
         ),
         entry["expires_at"],
     )

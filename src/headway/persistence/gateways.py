@@ -10,7 +10,7 @@ from headway.kernel.errors import Conflict, NotFound
 from headway.persistence.deployments import SqlVetoes
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.evidence import SqlEvidence
-from headway.persistence.keys import SqlKeys
+from headway.persistence.keys import SqlKeys, SqlSpending
 from headway.persistence.measurements import SqlMeasurements
 from headway.persistence.statements import insert_new
 from headway.persistence.tables import GATEWAY, gateways, now
@@ -70,6 +70,7 @@ class SqlGateways:
                 seen_at=now(),
                 dropped=_t.dropped + batch.dropped,
                 stopped_at=None,
+                under_way=dict(batch.under_way),
             )
         )
         if self._transaction.run(take) != 1:
@@ -80,6 +81,7 @@ class SqlGateways:
         measurements = SqlMeasurements(self._transaction)
         SqlVetoes(self._transaction).add(batch.vetoes)
         SqlKeys(self._transaction).all_used(list(batch.key_uses.items()))
+        SqlSpending(self._transaction).add(batch.spender, batch.windows)
         measurements.append(batch.measurements)
         self._evidence.add_all(batch.counts, batch.firsts)
         measurements.count(batch.measurements, batch.unrouted)

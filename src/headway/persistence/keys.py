@@ -1,19 +1,21 @@
 """API keys and the dashboard's sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from headway.auth.key import Key
+from headway.auth.limits import SHORT, Limits, Starts, Use, Window
 from headway.auth.policy import ANY, Kind
 from headway.auth.role import Role
 from headway.auth.session import Session
 from headway.kernel.errors import Conflict, NotFound
 from headway.persistence.engine import Transaction
-from headway.persistence.statements import insert_new
-from headway.persistence.tables import keys, sessions
+from headway.persistence.statements import add_up, insert_new
+from headway.persistence.tables import gateways, key_windows, keys, now, sessions
+from headway.tracking.measurement import Others, WindowKey
 
 _USED: Final = (
     sa.update(keys)
@@ -31,7 +33,8 @@ class SqlKeys:
 
     def add(self, key: Key) -> Key:
         added = replace(key, revision=1)
-        row = asdict(added) | {"role": str(key.role), "kind": str(key.kind)}
+        limits = key.limits.document()
+        row = asdict(added) | {"role": str(key.role), "kind": str(key.kind), "limits": limits}
         if self._transaction.run(insert_new(self._transaction.dialect, keys), row) != 1:
             raise Conflict(f"there is a key {key.id} already")
         self._transaction.changes_view()
@@ -49,7 +52,13 @@ class SqlKeys:
 
     def save(self, key: Key) -> Key:
         as_read = (keys.c.id == key.id, keys.c.revision == key.revision)
-        values = {"revoked_at": key.revoked_at, "revision": key.revision + 1}
+        values = {
+            "name": key.name,
+            "paths": key.paths,
+            "limits": key.limits.document(),
+            "revoked_at": key.revoked_at,
+            "revision": key.revision + 1,
+        }
         if self._transaction.run(sa.update(keys).where(*as_read).values(values)) != 1:
             self.get(key.id)
             raise Conflict(f"somebody else changed the key {key.id}; look again")
@@ -82,6 +91,77 @@ class SqlKeys:
             rows = [{"used_id": key_id, "minute": minute} for key_id, minute in sorted(uses)]
             self._transaction.run(_USED, rows)
 
+    def use(self, key_id: str, starts: Starts, *, within: int) -> Use:
+        query = (
+            sa.select(key_windows.c.kind, sa.func.sum(key_windows.c.n).label("n"))
+            .where(_any_of(starts), key_windows.c.key_id == key_id)
+            .group_by(key_windows.c.kind)
+        )
+        windows = {Window(row.kind): int(row.n) for row in self._transaction.rows(query)}
+        rows = self._transaction.rows(sa.select(gateways.c.under_way).where(*_alive(within)))
+        under_way = sum(row.under_way.get(key_id, 0) for row in rows)
+        return Use(starts, windows, under_way)
+
+
+def _any_of(starts: Starts) -> sa.ColumnElement[bool]:
+    """Say in SQL that a row is of a present window: each of these is one read of the index."""
+    each = [
+        sa.and_(key_windows.c.kind == window.value, key_windows.c.at == at)
+        for window, at in starts.windows()
+    ]
+    return sa.or_(*each)
+
+
+def _alive(within: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (gateways.c.stopped_at.is_(None), gateways.c.seen_at >= now() - within)
+
+
+class SqlSpending:
+    """What keys with limits used, counted by all gateways together."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    def add(self, spender: str, windows: Mapping[WindowKey, int]) -> None:
+        """Add what one flush brings; sorted, so that two writers cannot block."""
+        rows = [
+            {"kind": kind, "at": at, "key_id": key_id, "spender": spender, "n": n}
+            for (kind, at, key_id), n in sorted(windows.items())
+        ]
+        if rows:
+            self._transaction.run(add_up(self._transaction.dialect, key_windows), rows)
+
+    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+        query = (
+            sa.select(
+                key_windows.c.kind,
+                key_windows.c.at,
+                key_windows.c.key_id,
+                sa.func.sum(key_windows.c.n).label("n"),
+            )
+            .where(_any_of(starts), key_windows.c.spender != spender)
+            .group_by(key_windows.c.kind, key_windows.c.at, key_windows.c.key_id)
+        )
+        windows = {
+            (row.kind, row.at, row.key_id): int(row.n) for row in self._transaction.rows(query)
+        }
+        under_way: dict[str, int] = {}
+        living = sa.select(gateways.c.under_way).where(gateways.c.boot != boot, *_alive(within))
+        for row in self._transaction.rows(living):
+            for key_id, n in row.under_way.items():
+                under_way[key_id] = under_way.get(key_id, 0) + n
+        return Others(windows, under_way)
+
+    def prune(self, *, before: int, limit: int) -> int:
+        """Delete windows of minutes that began before that time; return how many rows went."""
+        primary = sa.tuple_(*key_windows.primary_key.columns)
+        old = (
+            sa.select(*key_windows.primary_key.columns)
+            .where(key_windows.c.kind.in_(sorted(SHORT)), key_windows.c.at < before)
+            .limit(limit)
+        )
+        return self._transaction.run(sa.delete(key_windows).where(primary.in_(old)))
+
 
 def _key(row: sa.Row[Any]) -> Key:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
@@ -90,6 +170,8 @@ def _key(row: sa.Row[Any]) -> Key:
         "kind": Kind(row.kind),
         "models": tuple(row.models),
         "environments": tuple(row.environments),
+        "paths": tuple(row.paths),
+        "limits": Limits.of(row.limits),
     }
     return Key(**values)
 

@@ -61,6 +61,8 @@ class SqlSource:
                 "role": row.role,
                 "models": row.models,
                 "environments": row.environments,
+                "paths": row.paths,
+                "limits": row.limits,
                 "expires_at": row.expires_at,
             }
             for row in self._transaction.rows(query)

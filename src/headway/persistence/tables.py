@@ -117,8 +117,8 @@ def _int_or_null(name: str) -> sa.Column[int | None]:
     return sa.Column(name, Int, nullable=True)
 
 
-def _json(name: str) -> sa.Column[Any]:
-    return sa.Column(name, Json, nullable=False)
+def _json(name: str, *, server_default: str | None = None) -> sa.Column[Any]:
+    return sa.Column(name, Json, nullable=False, server_default=server_default)
 
 
 def _json_or_null(name: str) -> sa.Column[Any]:
@@ -245,6 +245,8 @@ keys: Final = _table(
     _text("digest"),
     _json("models"),
     _json("environments"),
+    _json("paths", server_default='["*"]'),
+    _json("limits", server_default="{}"),
     _text("kind"),
     _int("created_at"),
     _text("created_by"),
@@ -471,8 +473,10 @@ gateways: Final = _table(
     _int("applied_generation"),
     _int("dropped"),
     _int_or_null("stopped_at"),
+    _json("under_way", server_default="{}"),
     sa.UniqueConstraint("number"),
 )
+"""`under_way`: requests at the moment of the last flush, by key, of keys with limits."""
 
 measurements: Final = _table(
     "measurements",
@@ -506,6 +510,18 @@ totals: Final = _table(
     rowid=False,
 )
 """Sums since ever: never fall, whatever is pruned."""
+
+key_windows: Final = _table(
+    "key_windows",
+    _key("kind"),
+    _key("at", Int),
+    _key("key_id"),
+    _key("spender"),
+    _int("n"),
+    rowid=False,
+)
+"""What keys with limits used in each window, by the process that answered: each leaves its own
+rows out when it asks what the others used, so that nothing counts twice."""
 
 evidence: Final = _table(
     "evidence",

@@ -10,7 +10,7 @@ from headway.persistence.deployments import SqlDeployments, SqlIntents, SqlRollb
 from headway.persistence.engine import Database, Transaction
 from headway.persistence.evidence import SqlEvidence
 from headway.persistence.gateways import SqlGateways
-from headway.persistence.keys import SqlKeys, SqlSessions
+from headway.persistence.keys import SqlKeys, SqlSessions, SqlSpending
 from headway.persistence.measurements import SqlMeasurements
 from headway.persistence.models import SqlModels
 from headway.persistence.outbox import SqlOutbox
@@ -35,6 +35,7 @@ class SqlWork:
         self.artifacts = SqlArtifacts(transaction)
         self.keys = SqlKeys(transaction)
         self.sessions = SqlSessions(transaction)
+        self.spending = SqlSpending(transaction)
         self.idempotency = SqlAnswers(transaction)
         self.routes = SqlRoutes(transaction)
         self.snapshots = SqlSnapshots(transaction)

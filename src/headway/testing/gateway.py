@@ -23,7 +23,7 @@ from headway.gateway.pipeline import Pipeline
 from headway.gateway.service import Gateway
 from headway.gateway.view import Compiler
 from headway.kernel.canonical import Json, digest
-from headway.kernel.clock import utc_now
+from headway.kernel.clock import Clock, utc_now
 from headway.routing.route import Arm, Epoch, Guard, Role, Route, Rule, Segment
 from headway.tracking.measurement import Batch, Measurement
 from headway.tracking.stamp import Stamper
@@ -57,6 +57,8 @@ class RunningGateway:
         self.digest: Digester = digester(_KEY_HASH)
         self.stamper = Stamper(_STAMP_KEY)
         self.compiler = Compiler(prepare, b"pin key for tests")
+        self.clock: Clock = utc_now
+        """Milliseconds UTC; what it is set to counts from then on."""
         self.accumulator = Accumulator()
         self.gateway: Gateway
         self.server: Server
@@ -154,7 +156,7 @@ class RunningGateway:
             compiler=self.compiler,
             guards=Guards(self.accumulator, utc_now),
             digest=self.digest,
-            clock=utc_now,
+            clock=lambda: self.clock(),  # noqa: PLW0108 - it may be set to another
             monotonic=loop.time,
             later=loop.call_later,
             report=self.faults.append,
@@ -203,6 +205,8 @@ def key_entry(
     models: Sequence[str] = ("*",),
     environments: Sequence[str] = ("*",),
     expires_at: int | None = None,
+    paths: Sequence[str] = ("*",),
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, Json]:
     """Return a key as documents hold it."""
     return {
@@ -212,6 +216,8 @@ def key_entry(
         "role": role,
         "models": list(models),
         "environments": list(environments),
+        "paths": list(paths),
+        "limits": dict(limits or {}),
         "expires_at": expires_at,
     }
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from headway.artifacts.artifact import Artifact
 from headway.auth.key import Key
+from headway.auth.limits import SHORT, Starts, Use, Window
 from headway.auth.policy import ANY
 from headway.auth.role import Role
 from headway.auth.session import Session
@@ -45,9 +46,11 @@ from headway.tracking.measurement import (
     FirstEvent,
     GatewayRow,
     Measurement,
+    Others,
     Score,
     ScoreMean,
     Veto,
+    WindowKey,
 )
 from headway.tracking.sketch import Sketch
 
@@ -78,6 +81,7 @@ class _Start:
     row: GatewayRow
     dropped: int = 0
     stopped: bool = False
+    under_way: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ class Tables:
         self.keys: Rows[str, Key] = self._table("keys")
         self.key_digests: Rows[str, str] = self._table("key digests")
         self.key_uses: Rows[str, int] = self._table("key uses")
+        self.key_windows: Rows[tuple[str, int, str, str], int] = self._table("key windows")
         self.sessions: Rows[str, Session] = self._table("sessions")
         self.answers: Rows[Scope, Answer] = self._table("answers")
         self.routes: Rows[tuple[str, int], Route] = self._table("routes")
@@ -486,7 +491,14 @@ class MemoryKeys(_Repository):
         stored = self.get(key.id)
         if stored.revision != key.revision:
             raise Conflict(f"somebody else changed the key {key.id}; look again")
-        saved = replace(stored, revoked_at=key.revoked_at, revision=key.revision + 1)
+        saved = replace(
+            stored,
+            name=key.name,
+            paths=key.paths,
+            limits=key.limits,
+            revoked_at=key.revoked_at,
+            revision=key.revision + 1,
+        )
         self._t.keys.put(key.id, saved)
         self._t.changes_view()
         return saved
@@ -514,8 +526,56 @@ class MemoryKeys(_Repository):
         if self._t.keys.get(key_id) and minute > (self._t.key_uses.get(key_id) or 0):
             self._t.key_uses.put(key_id, minute)
 
+    def use(self, key_id: str, starts: Starts, *, within: int) -> Use:
+        windows: dict[Window, int] = {}
+        present = starts.windows()
+        for (kind, at, of, _), n in self._t.key_windows.items():
+            if of == key_id and (Window(kind), at) in present:
+                windows[Window(kind)] = windows.get(Window(kind), 0) + n
+        alive = MemorySpending(self._t).alive(within)
+        return Use(starts, windows, sum(start.under_way.get(key_id, 0) for start in alive))
+
     def _used(self, key: Key) -> Key:
         return replace(key, last_used=self._t.key_uses.get(key.id) or key.last_used)
+
+
+class MemorySpending(_Repository):
+    def add(self, spender: str, windows: Mapping[WindowKey, int]) -> None:
+        for (kind, at, key_id), n in windows.items():
+            place = (kind, at, key_id, spender)
+            self._t.key_windows.put(place, (self._t.key_windows.get(place) or 0) + n)
+
+    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+        windows: dict[WindowKey, int] = {}
+        present = starts.windows()
+        for (kind, at, key_id, who), n in self._t.key_windows.items():
+            if who != spender and (Window(kind), at) in present:
+                place = (kind, at, key_id)
+                windows[place] = windows.get(place, 0) + n
+        under_way: dict[str, int] = {}
+        for start in self.alive(within):
+            if start.row.boot != boot:
+                for key_id, n in start.under_way.items():
+                    under_way[key_id] = under_way.get(key_id, 0) + n
+        return Others(windows, under_way)
+
+    def prune(self, *, before: int, limit: int) -> int:
+        old = [
+            place
+            for place, _ in self._t.key_windows.items()
+            if Window(place[0]) in SHORT and place[1] < before
+        ][:limit]
+        for place in old:
+            self._t.key_windows.put(place, None)
+        return len(old)
+
+    def alive(self, within: int) -> "list[_Start]":
+        since = self._t.clock() - within
+        return [
+            start
+            for start in self._t.gateways.all()
+            if not start.stopped and start.row.seen_at >= since
+        ]
 
 
 class MemorySessions(_Repository):
@@ -926,7 +986,9 @@ class MemoryGateways(_Repository):
             applied_generation=batch.applied_generation,
             seen_at=self._t.clock(),
         )
-        self._t.gateways.put(batch.boot, _Start(row, start.dropped + batch.dropped))
+        dropped = start.dropped + batch.dropped
+        self._t.gateways.put(batch.boot, _Start(row, dropped, under_way=dict(batch.under_way)))
+        MemorySpending(self._t).add(batch.spender, batch.windows)
         for veto in batch.vetoes:
             kept = replace(veto, detail=_stored(veto.detail))
             self._t.vetoes.put(self._t.store.number("vetoes"), kept)
@@ -1194,6 +1256,8 @@ class MemorySource(_Repository):
                     "role": str(key.role),
                     "models": list(key.models),
                     "environments": list(key.environments),
+                    "paths": list(key.paths),
+                    "limits": key.limits.document(),
                     "expires_at": key.expires_at,
                 }
                 for key in MemoryKeys(self._t).all()
@@ -1246,6 +1310,7 @@ class MemoryWork:
         self.artifacts = MemoryArtifacts(tables)
         self.keys = MemoryKeys(tables)
         self.sessions = MemorySessions(tables)
+        self.spending = MemorySpending(tables)
         self.idempotency = MemoryAnswers(tables)
         self.routes = MemoryRoutes(tables)
         self.snapshots = MemorySnapshots(tables)

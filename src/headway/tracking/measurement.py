@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import Final
+from typing import Final, TypeAlias
 
 from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
@@ -85,6 +85,19 @@ class Count:
     n: int
 
 
+WindowKey: TypeAlias = tuple[str, int, str]
+"""What is counted (`auth.limits.Window`), the start of its window, the id of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What all other gateways used, as far as the store was told."""
+
+    windows: Mapping[WindowKey, int] = field(default_factory=dict)
+    under_way: Mapping[str, int] = field(default_factory=dict)
+    """Requests at this moment, by key."""
+
+
 @dataclass(frozen=True, slots=True)
 class FirstEvent:
     """An event of a sticky unit: counts only if the unit had none with this bit before."""
@@ -130,6 +143,12 @@ class Batch:
     """Key id -> minute of its last use."""
     unrouted: Mapping[str, int] = field(default_factory=dict)
     """Requests that ended before it was known which version they are for, by outcome."""
+    spender: str = ""
+    """The process that answered: stays what it is when the store has forgotten its boot."""
+    windows: Mapping[WindowKey, int] = field(default_factory=dict)
+    """What keys with limits used since the last flush."""
+    under_way: Mapping[str, int] = field(default_factory=dict)
+    """Requests at this moment of keys with limits, by key; replaces what was said before."""
     dropped: int = 0
     """Records lost because the store could not take them for too long."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from headway.auth.limits import Starts
 from headway.routing.ports import Routes
 from headway.tracking.measurement import (
     Batch,
@@ -11,6 +12,7 @@ from headway.tracking.measurement import (
     FirstEvent,
     GatewayRow,
     Measurement,
+    Others,
     Score,
     ScoreMean,
 )
@@ -60,6 +62,18 @@ class Measurements(Protocol):
         """Delete minutes before that time; totals keep them. Return how many rows went."""
 
 
+class Spending(Protocol):
+    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+        """Return what every process but this one used in those windows.
+
+        `boot` is its present row in the list of gateways; one that was not seen for so many ms
+        has no request under way.
+        """
+
+    def prune(self, *, before: int, limit: int) -> int:
+        """Delete windows of minutes that began before that time; return how many rows went."""
+
+
 class Evidence(Protocol):
     def add(self, deployment: str, counts: Sequence[Count], firsts: Sequence[FirstEvent]) -> None:
         """Add evidence up; of the firsts only those whose bit was new."""
@@ -103,6 +117,8 @@ class Work(Protocol):
     def evidence(self) -> Evidence: ...
     @property
     def scores(self) -> Scores: ...
+    @property
+    def spending(self) -> Spending: ...
     @property
     def routes(self) -> Routes: ...
 

@@ -17,6 +17,8 @@ QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 KEPT: Final = 30 * DAY
 """How long single minutes are kept; totals are kept for ever."""
 MOST_POINTS: Final = 10_000
+_WINDOWS_KEPT: Final = 10 * MINUTE
+"""So long after its start nobody asks for a window of a minute; flushes may be late."""
 _SETTLED: Final = 2 * MINUTE
 """A minute is merged when it is so old: gateways hand over each second, and may be late."""
 
@@ -62,6 +64,7 @@ class Upkeep:
     pruned: int = 0
     scores: int = 0
     units: int = 0
+    windows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,9 @@ class TrackingService:
                 lambda work, limit: work.scores.prune(before=now - self.keep_scores, limit=limit)
             ),
             units=self._in_batches(lambda work, limit: work.evidence.sweep_units(limit=limit)),
+            windows=self._in_batches(
+                lambda work, limit: work.spending.prune(before=now - _WINDOWS_KEPT, limit=limit)
+            ),
         )
 
     def _in_batches(self, take: Callable[[Work, int], int]) -> int:

@@ -100,10 +100,11 @@ def create_key(
     *,
     models: tuple[str, ...] = ANY,
     environments: tuple[str, ...] = ANY,
+    paths: tuple[str, ...] = ANY,
 ) -> str:
     """Make a key on the machine that holds database and root key; return it, this once."""
     with _keys(settings) as service:
-        made = service.create_on_machine(Wish(name, Role(role), models, environments))
+        made = service.create_on_machine(Wish(name, Role(role), models, environments, paths=paths))
     return made.secret.text
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from headway.adapters.outbound import Secrets
 from headway.auth.key import digester
@@ -45,6 +45,7 @@ from headway.wiring.logs import LateLog, configure_libraries
 from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
 
+T = TypeVar("T")
 _POOL: Final = 2
 _LAST_FLUSH: Final = 5.0
 
@@ -163,8 +164,9 @@ class _Process:
             look=beginner(self.database, read_only=True),
             accumulator=accumulator,
             compiler=compiler,
-            deliver=lambda view: _deliver(loop, adopt, view),
+            deliver=lambda view: _hand(loop, adopt, view),
             applied=lambda: gateway.applied_generation,
+            hear=lambda others: _hand(loop, pipeline.spending.told, others),
             boot=new_id("gw"),
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -205,16 +207,16 @@ class _Process:
         return listen(self.settings.host, self.settings.port)
 
 
-def _deliver(loop: asyncio.AbstractEventLoop, adopt: Callable[[View], None], view: View) -> None:
-    """Hand a view to the loop's thread; before the loop turns, it is this very thread."""
+def _hand(loop: asyncio.AbstractEventLoop, take: Callable[[T], None], what: T) -> None:
+    """Hand something to the loop's thread; before the loop turns, it is this very thread."""
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
         running = None
     if running is loop:
-        adopt(view)
+        take(what)
     else:
-        loop.call_soon_threadsafe(adopt, view)
+        loop.call_soon_threadsafe(take, what)
 
 
 def _providers() -> list[Provider]:

@@ -1,16 +1,27 @@
 """Keys over HTTP. A key itself is in the answer of its making, and nowhere else ever."""
 
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from flask import Blueprint, url_for
 from pydantic import Field
 
 from headway.auth.key import Key
+from headway.auth.limits import MICRO, MOST, NANO_OF_MICRO, Limits, Use, Window
 from headway.auth.policy import Kind
 from headway.auth.role import Permission, Role
-from headway.auth.service import Wish
+from headway.auth.service import Change, Wish
 from headway.kernel.quantity import parse_time
-from headway.web.operation import Reply, allowed, caller, operation, services
+from headway.web.operation import (
+    JSON,
+    MERGE_PATCH,
+    Reply,
+    allowed,
+    caller,
+    if_match,
+    operation,
+    services,
+)
 from headway.web.schemas import (
     Body,
     FreeText,
@@ -34,6 +45,23 @@ Patterns = Annotated[list[str], Field(min_length=1, max_length=64)]
 """Names, or `prefix*`; `*` stands for all."""
 
 
+Paths = Annotated[list[str], Field(min_length=1, max_length=64)]
+"""Paths of traffic, or `prefix*`; `*` stands for all."""
+Number = Annotated[int, Field(ge=1, le=MOST)]
+Dollars = Annotated[float, Field(ge=0.000001, le=1e9)]
+
+
+class KeyLimits(Body):
+    """Null: no such limit. Windows are those of UTC."""
+
+    requests_per_minute: Number | None = None
+    tokens_per_minute: Number | None = None
+    """Input and output together."""
+    concurrent_requests: Number | None = None
+    usd_per_day: Dollars | None = None
+    usd_per_month: Dollars | None = None
+
+
 class NewKey(Body):
     name: Annotated[FreeText, Field(min_length=1, max_length=128)]
     role: RoleName
@@ -41,6 +69,39 @@ class NewKey(Body):
     environments: Patterns = Field(default=["*"])
     kind: KindName = "service"
     expires_at: When | None = None
+    paths: Paths = Field(default=["*"])
+    limits: KeyLimits = Field(default_factory=KeyLimits)
+
+
+class KeyChanges(Body):
+    """A JSON Merge Patch: a limit that is null is taken away, what is not named stays."""
+
+    name: Annotated[FreeText, Field(min_length=1, max_length=128)] | None = None
+    paths: Paths | None = None
+    """Null: all."""
+    limits: KeyLimits | None = None
+    """Null: none."""
+
+
+class UsedShown(Shown):
+    """What all gateways together counted of one limit, up to a second or two ago."""
+
+    used: float
+    """Requests, tokens or dollars."""
+    limit: float
+    since: Time
+    until: Time
+    unpriced: int
+    """Of money: requests that cost something, and nobody knows how much."""
+
+
+class UseShown(Shown):
+    requests_per_minute: UsedShown | None
+    tokens_per_minute: UsedShown | None
+    usd_per_day: UsedShown | None
+    usd_per_month: UsedShown | None
+    concurrent_requests: int
+    """Under way at this moment."""
 
 
 class KeyShown(Shown):
@@ -50,6 +111,8 @@ class KeyShown(Shown):
     role: RoleName
     models: list[str]
     environments: list[str]
+    paths: list[str]
+    limits: KeyLimits
     kind: KindName
     created_at: Time
     created_by: str
@@ -58,6 +121,11 @@ class KeyShown(Shown):
     last_used: Time | None
     """To the minute."""
     links: Links
+
+
+class KeyWithUse(KeyShown):
+    use: UseShown | None
+    """Of the present windows; null: the key has no limits, and nothing is counted for them."""
 
 
 class KeyMade(KeyShown):
@@ -98,20 +166,57 @@ def make(asked: NewKey) -> Reply:
             expires_at=(
                 parse_time(asked.expires_at, pointer="/expires_at") if asked.expires_at else None
             ),
+            paths=tuple(asked.paths),
+            limits=Limits(**_changes(asked.limits)),
         ),
         by=caller(),
     )
     shown = _shown(made.key)
     return Reply(
         body=KeyMade(**dict(shown), key=made.secret.text),
+        revision=made.key.revision,
         location=url_for("keys.show", key_id=made.key.id),
     )
 
 
 @bp.get("/<key:key_id>")
-@operation(Permission.KEYS_READ, "Show a key", gives=KeyShown)
-def show(key_id: str) -> KeyShown:
-    return _shown(services().keys.get(key_id, by=caller()))
+@operation(
+    Permission.KEYS_READ,
+    "Show a key, and what it used in the present windows of its limits",
+    gives=KeyWithUse,
+)
+def show(key_id: str) -> Reply:
+    keys, by = services().keys, caller()
+    key = keys.get(key_id, by=by)
+    use = keys.use(key_id, by=by)
+    shown = KeyWithUse(**dict(_shown(key)), use=None if use is None else _use(key.limits, use))
+    return Reply(body=shown, revision=key.revision)
+
+
+@bp.patch("/<key:key_id>")
+@operation(
+    Permission.KEYS_WRITE,
+    "Change name, paths or limits of a key: every gateway follows within 2 s",
+    takes=KeyChanges,
+    media=(MERGE_PATCH, JSON),
+    gives=KeyShown,
+    match="optional",
+)
+def change(key_id: str, asked: KeyChanges) -> Reply:
+    named = asked.model_fields_set
+    paths = asked.paths or ["*"] if "paths" in named else None
+    limits = dict.fromkeys(_LIMITS.values()) if "limits" in named and not asked.limits else {}
+    changed = services().keys.change(
+        key_id,
+        Change(
+            name=asked.name,
+            paths=None if paths is None else tuple(paths),
+            limits=limits if asked.limits is None else _changes(asked.limits),
+        ),
+        by=caller(),
+        if_match=if_match(),
+    )
+    return Reply(body=_shown(changed), revision=changed.revision)
 
 
 @bp.delete("/<key:key_id>")
@@ -125,13 +230,17 @@ def revoke(key_id: str) -> KeyShown:
 def _shown(key: Key) -> KeyShown:
     links: Links = {}
     if key.revoked_at is None and allowed(Permission.KEYS_WRITE):
-        links["revoke"] = Link(method="DELETE", href=url_for("keys.show", key_id=key.id))
+        href = url_for("keys.show", key_id=key.id)
+        links["revoke"] = Link(method="DELETE", href=href)
+        links["change"] = Link(method="PATCH", href=href)
     return KeyShown(
         id=key.id,
         name=key.name,
         role=key.role.value,
         models=list(key.models),
         environments=list(key.environments),
+        paths=list(key.paths),
+        limits=_limits(key.limits),
         kind=key.kind.value,
         created_at=rfc3339(key.created_at),
         created_by=key.created_by,
@@ -139,4 +248,61 @@ def _shown(key: Key) -> KeyShown:
         revoked_at=maybe_rfc3339(key.revoked_at),
         last_used=maybe_rfc3339(key.last_used),
         links=links,
+    )
+
+
+_LIMITS: Final = {
+    "requests_per_minute": "requests",
+    "tokens_per_minute": "tokens",
+    "concurrent_requests": "concurrent",
+    "usd_per_day": "day",
+    "usd_per_month": "month",
+}
+"""What the domain calls them."""
+
+
+def _changes(asked: KeyLimits) -> dict[str, int | None]:
+    """Return the limits that are named, as the domain calls them and in its units."""
+    return {
+        _LIMITS[name]: _micro(value) if name.startswith("usd") and value is not None else value
+        for name in asked.model_fields_set
+        for value in (getattr(asked, name),)
+    }
+
+
+def _micro(dollars: float) -> int:
+    return round(Decimal(str(dollars)) * MICRO)
+
+
+def _limits(limits: Limits) -> KeyLimits:
+    return KeyLimits(
+        requests_per_minute=limits.requests,
+        tokens_per_minute=limits.tokens,
+        concurrent_requests=limits.concurrent,
+        usd_per_day=None if limits.day is None else limits.day / MICRO,
+        usd_per_month=None if limits.month is None else limits.month / MICRO,
+    )
+
+
+def _use(limits: Limits, use: Use) -> UseShown:
+    def used(
+        limit: int | None, window: Window, unpriced: Window | None = None
+    ) -> UsedShown | None:
+        if limit is None:
+            return None
+        n = use.windows.get(window, 0)
+        return UsedShown(
+            used=n if unpriced is None else n / NANO_OF_MICRO / MICRO,
+            limit=limit if unpriced is None else limit / MICRO,
+            since=rfc3339(use.starts.of(window)),
+            until=rfc3339(use.starts.end(window)),
+            unpriced=0 if unpriced is None else use.windows.get(unpriced, 0),
+        )
+
+    return UseShown(
+        requests_per_minute=used(limits.requests, Window.REQUESTS),
+        tokens_per_minute=used(limits.tokens, Window.TOKENS),
+        usd_per_day=used(limits.day, Window.DAY, Window.UNPRICED_DAY),
+        usd_per_month=used(limits.month, Window.MONTH, Window.UNPRICED_MONTH),
+        concurrent_requests=use.under_way,
     )

@@ -1,0 +1,268 @@
+"""Keys with paths and limits, as the official clients meet them."""
+
+# ruff: noqa: ANN401 - what the official clients take and return
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+from tests.gateway.conftest import Traffic
+
+from headway.auth.key import Secret
+from headway.gateway.exchange import Fields
+from headway.kernel.clock import MINUTE
+from headway.testing.gateway import key_entry, route_of
+from headway.testing.provider import Received, Reply
+from headway.tracking.measurement import Others
+
+NOON = 1_790_000_000_000 - 1_790_000_000_000 % MINUTE
+HELLO: Any = [{"role": "user", "content": "hello"}]
+
+
+class Limited:
+    """A gateway whose clock stands, and a key with limits."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
+        self.now = NOON
+        self.secret = Secret.generate()
+        traffic.gateway.clock = lambda: self.now
+
+    def by(self, **more: Any) -> None:
+        """Give the key limits, or paths."""
+        gateway = self.traffic.gateway
+        self.traffic.serve(
+            route_of("bot", [("stable", "1.0.0", 10_000)]),
+            keys=[key_entry(self.secret.text, gateway.digest, role="caller", **more)],
+        )
+
+    @property
+    def openai(self) -> openai.OpenAI:
+        return self.traffic.client(self.secret.text)
+
+    def ask(self, **more: Any) -> Any:
+        return self.openai.chat.completions.create(model="bot", messages=HELLO, **more)
+
+    def head(self) -> Fields:
+        raw = self.openai.chat.completions.with_raw_response.create(model="bot", messages=HELLO)
+        return {name.encode(): value.encode() for name, value in raw.headers.items()}
+
+
+@pytest.fixture
+def limited(traffic: Traffic) -> Limited:
+    return Limited(traffic)
+
+
+def test_requests_beyond_the_limit_of_a_minute_are_refused_until_it_is_over(
+    limited: Limited,
+) -> None:
+    limited.by(limits={"requests": 2})
+    limited.now = NOON + 18_500
+
+    limited.ask()
+    limited.ask()
+    with pytest.raises(openai.RateLimitError) as refused:
+        limited.ask()
+
+    answer = refused.value.response
+    assert refused.value.code == "rate_limit_exceeded"
+    assert answer.headers["retry-after"] == "42"
+    assert answer.headers["x-should-retry"] == "true"
+    assert len(limited.traffic.provider.requests) == 2
+    limited.now = NOON + MINUTE
+    limited.ask()
+
+
+def test_a_refusal_is_counted_as_policy_and_against_no_version(limited: Limited) -> None:
+    limited.by(limits={"requests": 1})
+    limited.ask()
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+
+    batch = limited.traffic.gateway.taken()
+    assert [dict(one.outcomes) for one in batch.measurements] == [{"ok": 1}]
+    assert batch.unrouted == {"policy": 1}
+
+
+def test_every_answer_says_what_is_left_in_the_words_of_both_dialects(limited: Limited) -> None:
+    limited.by(limits={"requests": 5, "tokens": 1000})
+    limited.now = NOON + 1
+    limited.ask()
+    used = limited.traffic.gateway.taken().measurements[0].tokens
+
+    head = limited.head()
+
+    left = 1000 - used["input"] - used["output"]
+    assert head[b"x-ratelimit-limit-requests"] == b"5"
+    assert head[b"x-ratelimit-remaining-requests"] == b"3"
+    assert head[b"x-ratelimit-reset-requests"] == b"60s"
+    assert head[b"x-ratelimit-limit-tokens"] == b"1000"
+    assert head[b"x-ratelimit-remaining-tokens"] == str(left).encode()
+    assert head[b"anthropic-ratelimit-requests-limit"] == b"5"
+    assert head[b"anthropic-ratelimit-requests-remaining"] == b"3"
+    assert head[b"anthropic-ratelimit-requests-reset"] == b"2026-09-21T14:14:00Z"
+    assert head[b"anthropic-ratelimit-tokens-remaining"] == str(left).encode()
+
+
+def test_a_stream_and_a_refused_request_say_what_is_left_too(limited: Limited) -> None:
+    limited.by(limits={"requests": 5})
+    create = limited.openai.chat.completions.with_raw_response.create
+
+    stream = create(model="bot", messages=HELLO, stream=True)
+    assert stream.headers["x-ratelimit-remaining-requests"] == "4"
+    with pytest.raises(openai.NotFoundError) as refused:
+        create(model="nobody", messages=HELLO)
+    assert refused.value.response.headers["x-ratelimit-remaining-requests"] == "3"
+
+
+def test_what_the_provider_says_of_its_own_limits_contradicts_nothing(limited: Limited) -> None:
+    fields = {"x-ratelimit-remaining-requests": "9999", "x-ratelimit-limit-project-tokens": "7"}
+    limited.traffic.provider.script = lambda _: Reply(headers=fields)
+    limited.by(limits={"requests": 5})
+
+    assert limited.head()[b"x-ratelimit-remaining-requests"] == b"4"
+    assert b"x-ratelimit-limit-project-tokens" not in limited.head()
+    limited.by()
+    assert limited.head()[b"x-ratelimit-remaining-requests"] == b"9999"
+
+
+def test_tokens_are_paid_afterwards(limited: Limited) -> None:
+    limited.by(limits={"tokens": 1})
+
+    limited.ask()
+    with pytest.raises(openai.RateLimitError, match="1 tokens a minute"):
+        limited.ask()
+    limited.now += MINUTE
+    limited.ask()
+
+
+def test_tokens_of_a_stream_count(limited: Limited) -> None:
+    limited.by(limits={"tokens": 1})
+
+    assert list(limited.ask(stream=True))
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+
+
+def test_no_more_requests_at_a_time_than_allowed(limited: Limited) -> None:
+    limited.by(limits={"concurrent": 1})
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Received) -> Reply:
+        arrived.set()
+        go_on.wait(5)
+        return Reply()
+
+    limited.traffic.provider.script = slow
+    first = threading.Thread(target=limited.ask)
+    first.start()
+    assert arrived.wait(5)
+    with pytest.raises(openai.RateLimitError, match="1 requests at a time") as refused:
+        limited.ask()
+    go_on.set()
+    first.join()
+
+    assert refused.value.response.headers["retry-after"] == "1"
+    limited.ask()
+
+
+@pytest.mark.parametrize("reason", ["malformed", "unknown", "provider"])
+def test_a_request_that_failed_is_under_way_no_more(limited: Limited, reason: str) -> None:
+    limited.by(limits={"concurrent": 1})
+    if reason == "provider":
+        limited.traffic.provider.script = lambda _: Reply(status=500)
+    model = "nobody" if reason == "unknown" else "bot"
+    for _ in range(3):
+        answer = httpx2.post(
+            f"{limited.traffic.gateway.url}/v1/chat/completions",
+            headers={"authorization": f"Bearer {limited.secret.text}"},
+            json=[] if reason == "malformed" else {"model": model, "messages": HELLO},
+        )
+        assert answer.status_code == {"malformed": 400, "unknown": 404, "provider": 500}[reason]
+
+
+def test_what_the_other_gateways_used_counts(limited: Limited) -> None:
+    limited.by(limits={"requests": 10, "concurrent": 3})
+    gateway = limited.traffic.gateway
+    key_id = limited.secret.id
+    others = Others({("requests/minute", NOON, key_id): 9}, {key_id: 3})
+    gateway.on_loop(lambda: gateway.gateway.pipeline.spending.told(others))
+
+    with pytest.raises(openai.RateLimitError, match="3 requests at a time"):
+        limited.ask()
+    others = Others({("requests/minute", NOON, key_id): 9})
+    gateway.on_loop(lambda: gateway.gateway.pipeline.spending.told(others))
+    assert limited.head()[b"x-ratelimit-remaining-requests"] == b"0"
+    with pytest.raises(openai.RateLimitError, match="10 requests a minute"):
+        limited.ask()
+    limited.now += MINUTE
+    limited.ask()
+
+
+def test_what_was_used_is_handed_over_once(limited: Limited) -> None:
+    limited.by(limits={"requests": 10})
+    limited.ask()
+    limited.ask()
+    batch = limited.traffic.gateway.taken()
+
+    key_id = limited.secret.id
+    tokens = batch.measurements[0].tokens
+    assert batch.windows == {
+        ("requests/minute", NOON, key_id): 2,
+        ("tokens/minute", NOON, key_id): tokens["input"] + tokens["output"],
+    }
+    assert limited.traffic.gateway.taken().windows == {}
+
+
+def test_a_limit_that_is_lowered_counts_what_was_used_before(limited: Limited) -> None:
+    limited.by(limits={"requests": 10})
+    limited.ask()
+    limited.ask()
+
+    limited.by(limits={"requests": 2})
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+
+
+def test_a_key_without_limits_is_told_nothing_of_any(limited: Limited) -> None:
+    limited.by()
+    assert not [name for name in limited.head() if b"ratelimit" in name]
+    assert limited.traffic.gateway.taken().windows == {}
+
+
+def test_anthropics_client_reads_the_refusal_as_its_own(limited: Limited) -> None:
+    limited.by(limits={"requests": 1})
+    client = anthropic.Anthropic(
+        base_url=limited.traffic.gateway.url, api_key=limited.secret.text, max_retries=0
+    )
+    ask: Callable[[], Any] = lambda: client.messages.create(  # noqa: E731 - said twice
+        model="bot", max_tokens=5, messages=HELLO
+    )
+    ask()
+    with pytest.raises(anthropic.RateLimitError) as refused:
+        ask()
+    assert refused.value.response.json()["error"]["type"] == "rate_limit_error"
+    assert refused.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
+
+
+# Paths
+
+
+def test_a_key_calls_only_its_paths(limited: Limited) -> None:
+    limited.by(paths=["/v1/chat/completions", "/v2/*"])
+    limited.ask()
+
+    with pytest.raises(openai.PermissionDeniedError) as refused:
+        limited.openai.models.list()
+    assert refused.value.code == "path_not_allowed"
+    with pytest.raises(openai.PermissionDeniedError):
+        limited.openai.embeddings.create(model="bot", input="x")
+    answer = httpx2.get(
+        f"{limited.traffic.gateway.url}/v2/models/bot",
+        headers={"authorization": f"Bearer {limited.secret.text}"},
+    )
+    assert answer.status_code == 200
