@@ -105,23 +105,30 @@ def script(page: Path) -> str:
 
 
 def typed(commands: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """Type it into a shell that stops at the first thing that fails; return what it said."""
-    with subprocess.Popen(
-        ["/bin/bash", "-eu", "-o", "pipefail", "-c", commands],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as shell:
+    """Type it into a shell that stops at the first thing that fails; return what it said.
+
+    It speaks into a file: what it leaves in the background would keep a pipe open.
+    """
+    told = folder / "told.txt"
+    with (
+        told.open("w", encoding="utf-8") as out,
+        subprocess.Popen(
+            ["/bin/bash", "-eu", "-o", "pipefail", "-c", commands],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        ) as shell,
+    ):
         try:
-            said, _ = shell.communicate(timeout=_PATIENCE_S)
+            code = shell.wait(_PATIENCE_S)
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(shell.pid, signal.SIGTERM)  # what it left in the background
-    assert shell.returncode == 0, said
+                os.killpg(shell.pid, signal.SIGTERM)
+    said = told.read_text("utf-8")
+    assert code == 0, said
     return said
 
 
