@@ -25,6 +25,7 @@ from headway.gateway.exchange import (
     Write,
     split_pin,
 )
+from headway.gateway.members import model_of
 from headway.gateway.numbers import check_numbers
 from headway.gateway.openai_errors import complaint, error_words, fault
 from headway.gateway.splice import splice_model
@@ -43,9 +44,7 @@ class OpenAIEmbeddings:
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         check_numbers(body)  # an input may be lists of tokens
         document = read_object(body)
-        asked = model or document.get("model")
-        if type(asked) is not str or not asked:
-            raise malformed("`model` must name a model", param="model", code="invalid_value")
+        asked = model_of(document, model)
         if type(document.get("input")) not in {str, list}:
             raise malformed(
                 "`input` must be a text or a list", param="input", code="invalid_value"

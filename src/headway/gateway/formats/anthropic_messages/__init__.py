@@ -33,6 +33,7 @@ from headway.gateway.formats.anthropic_messages.merge import merge, merge_for_co
 from headway.gateway.formats.anthropic_messages.stream import MessageStream
 from headway.gateway.formats.anthropic_messages.told import MessageTelling, answer_body
 from headway.gateway.formats.anthropic_messages.usage import error_words, tokens_of
+from headway.gateway.members import flag, model_of
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
 from headway.kernel.canonical import Json
@@ -65,14 +66,10 @@ class AnthropicMessages:
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)
         check_size(document)
-        asked = model or document.get("model")
-        if type(asked) is not str or not asked:
-            raise malformed("`model` must name a model", param="model", code="invalid_value")
+        asked = model_of(document, model)
         if type(document.get("messages")) is not list:
             raise malformed("`messages` must be a list", param="messages", code="invalid_value")
-        stream = document.get("stream")
-        if stream is not None and type(stream) is not bool:
-            raise malformed("`stream` must be true or false", param="stream", code="invalid_value")
+        stream = flag(document, "stream")
         metadata = document.get("metadata")
         name, ref = split_pin(asked)
         hints = UnitHints(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from headway.gateway.body import malformed
+from headway.gateway import members
 from headway.gateway.chat import (
     Chat,
     Media,
@@ -64,12 +64,12 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
     return Chat(
         messages=tuple(_messages(document["messages"])),
         system=tuple(_system(document.get("system"))),
-        tools=tuple(_tools(document.get("tools"))),
+        tools=tuple(_tools(document)),
         tool_choice=_choice(choice),
         parallel_tools=_parallel(choice),
-        most_tokens=_most_tokens(document.get("max_tokens")),
-        temperature=_number(document, "temperature"),
-        top_p=_number(document, "top_p"),
+        most_tokens=members.count(document, "max_tokens"),
+        temperature=members.number(document, "temperature"),
+        top_p=members.number(document, "top_p"),
         stop=_stop(document.get("stop_sequences")),
         schema=_schema(config.get("format")),
         effort=_effort(config.get("effort"), document.get("thinking")),
@@ -87,30 +87,11 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
 # Fields
 
 
-def _wrong(param: str, what: str) -> Exception:
-    return malformed(f"`{param}` must be {what}", param=param, code="invalid_value")
-
-
-def _number(document: Mapping[str, Any], name: str) -> float | None:
-    value = document.get(name)
-    if value is not None and type(value) not in {int, float}:
-        raise _wrong(name, "a number")
-    return value
-
-
-def _most_tokens(value: Json) -> int | None:
-    if value is None:
-        return None
-    if type(value) is not int or value < 1:
-        raise _wrong("max_tokens", "a whole number from 1")
-    return value
-
-
 def _stop(value: Json) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _wrong("stop_sequences", "a list of texts")
+        raise members.wrong("stop_sequences", "a list of texts")
     return tuple(map(str, value))
 
 
@@ -133,14 +114,10 @@ def _effort(effort: Json, thinking: Json) -> str | None:
     return "low" if budget < 4_096 else "medium" if budget < 16_384 else "high"
 
 
-def _tools(value: Json) -> Iterator[Tool]:
-    if value is None:
-        return
-    if not isinstance(value, list):
-        raise _wrong("tools", "a list")
-    for i, tool in enumerate(value):
+def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
+    for i, tool in enumerate(members.items(document, "tools")):
         if not isinstance(tool, Mapping):
-            raise _wrong(f"tools.{i}", "an object")
+            raise members.wrong(f"tools.{i}", "an object")
         schema = tool.get("input_schema")
         if tool.get("type", "custom") != "custom" or not isinstance(schema, Mapping):
             raise Untranslatable(
@@ -160,7 +137,7 @@ def _choice(value: Json) -> ToolChoice | None:
         return None
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or kind not in _CHOICES:
-        raise _wrong("tool_choice", "an object whose `type` is auto, any, tool or none")
+        raise members.wrong("tool_choice", "an object whose `type` is auto, any, tool or none")
     return ToolChoice(kind, str(value.get("name") or ""))  # type: ignore[arg-type] # see above
 
 
@@ -183,10 +160,10 @@ def _messages(value: list[Any]) -> Iterator[Message]:
     for i, message in enumerate(value):
         at = f"messages.{i}"
         if not isinstance(message, Mapping):
-            raise _wrong(at, "an object")
+            raise members.wrong(at, "an object")
         role = message.get("role")
         if role not in {"user", "assistant"}:
-            raise _wrong(f"{at}.role", "user or assistant")
+            raise members.wrong(f"{at}.role", "user or assistant")
         yield Message(role, tuple(_parts(message.get("content"), f"{at}.content")))
 
 
@@ -196,13 +173,7 @@ def _parts(content: Json, at: str) -> Iterator[Part]:
     if isinstance(content, str):
         yield Text(content)
         return
-    if not isinstance(content, list):
-        raise _wrong(at, "a text or a list of blocks")
-    for i, block in enumerate(content):
-        where = f"{at}.{i}"
-        if not isinstance(block, Mapping):
-            raise _wrong(where, "an object")
-        yield _part(block, where)
+    yield from members.parts(content, at, _part, ".%d")
 
 
 def _part(block: Mapping[str, Any], at: str) -> Part:

@@ -34,6 +34,7 @@ from headway.gateway.exchange import (
 )
 from headway.gateway.formats.openai_chat.asked import chat_of
 from headway.gateway.formats.openai_chat.told import ChatTelling, answer_body
+from headway.gateway.members import flag, model_of
 from headway.gateway.openai_errors import complaint, error_words, fault
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
@@ -58,14 +59,10 @@ class OpenAIChat:
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)
         check_size(document)
-        asked = model or document.get("model")
-        if type(asked) is not str or not asked:
-            raise malformed("`model` must name a model", param="model", code="invalid_value")
+        asked = model_of(document, model)
         if type(document.get("messages")) is not list:
             raise malformed("`messages` must be a list", param="messages", code="invalid_value")
-        stream = document.get("stream")
-        if stream is not None and type(stream) is not bool:
-            raise malformed("`stream` must be true or false", param="stream", code="invalid_value")
+        stream = flag(document, "stream")
         wants_usage = False
         if stream:
             options = document.get("stream_options")

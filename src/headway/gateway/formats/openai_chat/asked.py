@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from headway.gateway.body import malformed
+from headway.gateway import members
 from headway.gateway.chat import (
     Chat,
     Media,
@@ -84,16 +84,17 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
     return Chat(
         messages=messages,
         system=system,
-        tools=tuple(_tools(document.get("tools"))),
+        tools=tuple(_tools(document)),
         tool_choice=_choice(document.get("tool_choice")),
-        parallel_tools=_flag(document, "parallel_tool_calls"),
-        most_tokens=_most_tokens(document),
-        temperature=_number(document, "temperature"),
-        top_p=_number(document, "top_p"),
+        parallel_tools=members.flag(document, "parallel_tool_calls"),
+        most_tokens=members.count(document, "max_completion_tokens")
+        or members.count(document, "max_tokens"),
+        temperature=members.number(document, "temperature"),
+        top_p=members.number(document, "top_p"),
         stop=_stop(document.get("stop")),
         schema=_schema(document.get("response_format")),
-        effort=_text(document, "reasoning_effort"),
-        user=_text(document, "safety_identifier") or _text(document, "user"),
+        effort=members.text(document, "reasoning_effort"),
+        user=members.text(document, "safety_identifier") or members.text(document, "user"),
         metadata=_metadata(document.get("metadata")),
         stream=document.get("stream") is True,
         extra={
@@ -107,41 +108,6 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
 # Fields
 
 
-def _wrong(param: str, what: str) -> Exception:
-    return malformed(f"`{param}` must be {what}", param=param, code="invalid_value")
-
-
-def _text(document: Mapping[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise _wrong(name, "a text")
-    return value or None
-
-
-def _number(document: Mapping[str, Any], name: str) -> float | None:
-    value = document.get(name)
-    if value is not None and type(value) not in {int, float}:
-        raise _wrong(name, "a number")
-    return value
-
-
-def _flag(document: Mapping[str, Any], name: str) -> bool | None:
-    value = document.get(name)
-    if value is not None and type(value) is not bool:
-        raise _wrong(name, "true or false")
-    return value
-
-
-def _most_tokens(document: Mapping[str, Any]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = document.get(name)
-        if value is not None:
-            if type(value) is not int or value < 1:
-                raise _wrong(name, "a whole number from 1")
-            return int(value)
-    return None
-
-
 def _metadata(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
@@ -153,7 +119,7 @@ def _stop(value: Json) -> tuple[str, ...]:
         return (value,)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(map(str, value))
-    raise _wrong("stop", "a text or a list of texts")
+    raise members.wrong("stop", "a text or a list of texts")
 
 
 def _schema(value: Json) -> Schema | None:
@@ -161,7 +127,7 @@ def _schema(value: Json) -> Schema | None:
         return None
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(kind, str):
-        raise _wrong("response_format", "an object with a `type`")
+        raise members.wrong("response_format", "an object with a `type`")
     if kind == "text":
         return None
     inner = value.get("json_schema")
@@ -180,14 +146,10 @@ def _schema(value: Json) -> Schema | None:
     )
 
 
-def _tools(value: Json) -> Iterator[Tool]:
-    if value is None:
-        return
-    if not isinstance(value, list):
-        raise _wrong("tools", "a list")
-    for i, tool in enumerate(value):
+def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
+    for i, tool in enumerate(members.items(document, "tools")):
         if not isinstance(tool, Mapping):
-            raise _wrong(f"tools[{i}]", "an object")
+            raise members.wrong(f"tools[{i}]", "an object")
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, Mapping):
             raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
@@ -211,7 +173,7 @@ def _choice(value: Json) -> ToolChoice | None:
         return None
     if isinstance(value, str):
         if value not in _CHOICES:
-            raise _wrong("tool_choice", "auto, none, required or a function")
+            raise members.wrong("tool_choice", "auto, none, required or a function")
         return ToolChoice(_CHOICES[value])  # type: ignore[arg-type] # its words are the values
     function = value.get("function") if isinstance(value, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
@@ -237,7 +199,7 @@ def _messages(value: list[Any]) -> tuple[tuple[Text, ...], tuple[Message, ...]]:
     for i, message in enumerate(value):
         at = f"messages[{i}]"
         if not isinstance(message, Mapping):
-            raise _wrong(at, "an object")
+            raise members.wrong(at, "an object")
         role = message.get("role")
         if role == "tool":
             # Results of one turn stand together: other dialects take them in one message.
@@ -269,13 +231,7 @@ def _parts(content: Json, at: str) -> Iterator[Part]:
     if isinstance(content, str):
         yield Text(content)
         return
-    if not isinstance(content, list):
-        raise _wrong(f"{at}.content", "a text or a list of parts")
-    for i, part in enumerate(content):
-        where = f"{at}.content[{i}]"
-        if not isinstance(part, Mapping):
-            raise _wrong(where, "an object")
-        yield _part(part, where)
+    yield from members.parts(content, f"{at}.content", _part, "[%d]")
 
 
 def _part(part: Mapping[str, Json], at: str) -> Part:
@@ -296,7 +252,7 @@ def _part(part: Mapping[str, Json], at: str) -> Part:
             media_type, data = split_data_url(url)
             name = inner.get("filename") if isinstance(inner, Mapping) else None
             if not data:
-                raise _wrong(f"{at}.file.file_data", "a data URL with base64")
+                raise members.wrong(f"{at}.file.file_data", "a data URL with base64")
             return Media(
                 "document", data=data, media_type=media_type, name=str(name or ""), extra=extra
             )
@@ -315,7 +271,7 @@ def _said(message: Mapping[str, Any], at: str) -> Iterator[Part]:
     if calls is None:
         return
     if not isinstance(calls, list):
-        raise _wrong(f"{at}.tool_calls", "a list")
+        raise members.wrong(f"{at}.tool_calls", "a list")
     for i, call in enumerate(calls):
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -347,7 +303,7 @@ def thinking_of(message: Mapping[str, Any]) -> Iterator[Thinking]:
 def _result(message: Mapping[str, Any], at: str) -> ToolResult:
     call = message.get("tool_call_id")
     if not isinstance(call, str):
-        raise _wrong(f"{at}.tool_call_id", "a text")
+        raise members.wrong(f"{at}.tool_call_id", "a text")
     parts = tuple(
         part for part in _parts(message.get("content"), at) if isinstance(part, Text | Media)
     )

@@ -38,6 +38,7 @@ from headway.gateway.formats.openai_responses.stream import (
     tokens_of,
 )
 from headway.gateway.formats.openai_responses.told import ResponseTelling, answer_body
+from headway.gateway.members import flag
 from headway.gateway.openai_errors import complaint, fault
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
@@ -62,9 +63,7 @@ class OpenAIResponses:
             raise malformed(
                 "`input` must be a text or a list", param="input", code="invalid_value"
             )
-        stream = document.get("stream")
-        if stream is not None and type(stream) is not bool:
-            raise malformed("`stream` must be true or false", param="stream", code="invalid_value")
+        stream = flag(document, "stream")
         metadata = document.get("metadata")
         hints = UnitHints(
             header_text(headers, b"headway-conversation"),

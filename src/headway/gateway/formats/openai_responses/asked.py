@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from headway.gateway.body import malformed
+from headway.gateway import members
 from headway.gateway.chat import (
     Chat,
     Media,
@@ -74,7 +74,7 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
     for name, harmless in _HARMLESS.items():
         if document.get(name) not in harmless:
             raise Untranslatable(name, "is not known to this version's provider")
-    instructions = _text(document, "instructions")
+    instructions = members.text(document, "instructions")
     system, messages = _items(document.get("input"))
     if instructions:
         system = (Text(instructions), *system)
@@ -84,15 +84,15 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
     return Chat(
         messages=messages,
         system=system,
-        tools=tuple(_tools(document.get("tools"))),
+        tools=tuple(_tools(document)),
         tool_choice=_choice(document.get("tool_choice")),
-        parallel_tools=_flag(document, "parallel_tool_calls"),
-        most_tokens=_most_tokens(document.get("max_output_tokens")),
-        temperature=_number(document, "temperature"),
-        top_p=_number(document, "top_p"),
+        parallel_tools=members.flag(document, "parallel_tool_calls"),
+        most_tokens=members.count(document, "max_output_tokens"),
+        temperature=members.number(document, "temperature"),
+        top_p=members.number(document, "top_p"),
         schema=_schema(text.get("format") if isinstance(text, Mapping) else None),
         effort=effort if isinstance(effort, str) else None,
-        user=_text(document, "safety_identifier") or _text(document, "user"),
+        user=members.text(document, "safety_identifier") or members.text(document, "user"),
         metadata=variables_of(document),
         stream=document.get("stream") is True,
         extra={
@@ -106,44 +106,11 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
 # Fields
 
 
-def _wrong(param: str, what: str) -> Exception:
-    return malformed(f"`{param}` must be {what}", param=param, code="invalid_value")
-
-
-def _text(document: Mapping[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and not isinstance(value, str):
-        raise _wrong(name, "a text")
-    return value or None
-
-
-def _number(document: Mapping[str, Any], name: str) -> float | None:
-    value = document.get(name)
-    if value is not None and type(value) not in {int, float}:
-        raise _wrong(name, "a number")
-    return value
-
-
-def _flag(document: Mapping[str, Any], name: str) -> bool | None:
-    value = document.get(name)
-    if value is not None and type(value) is not bool:
-        raise _wrong(name, "true or false")
-    return value
-
-
-def _most_tokens(value: Json) -> int | None:
-    if value is None:
-        return None
-    if type(value) is not int or value < 1:
-        raise _wrong("max_output_tokens", "a whole number from 1")
-    return value
-
-
 def _schema(value: Json) -> Schema | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise _wrong("text.format", "an object")
+        raise members.wrong("text.format", "an object")
     kind = value.get("type")
     if kind == "text":
         return None
@@ -161,14 +128,10 @@ def _schema(value: Json) -> Schema | None:
     )
 
 
-def _tools(value: Json) -> Iterator[Tool]:
-    if value is None:
-        return
-    if not isinstance(value, list):
-        raise _wrong("tools", "a list")
-    for i, tool in enumerate(value):
+def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
+    for i, tool in enumerate(members.items(document, "tools")):
         if not isinstance(tool, Mapping):
-            raise _wrong(f"tools[{i}]", "an object")
+            raise members.wrong(f"tools[{i}]", "an object")
         if tool.get("type") != "function":
             raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
         schema, strict = tool.get("parameters"), tool.get("strict")
@@ -185,7 +148,7 @@ def _choice(value: Json) -> ToolChoice | None:
         return None
     if isinstance(value, str):
         if value not in _CHOICES:
-            raise _wrong("tool_choice", "auto, none, required or a function")
+            raise members.wrong("tool_choice", "auto, none, required or a function")
         return ToolChoice(_CHOICES[value])  # type: ignore[arg-type] # its words are the values
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or value.get("type") != "function" or not name:
@@ -207,13 +170,13 @@ def _items(value: Json) -> tuple[tuple[Text, ...], tuple[Message, ...]]:
     if isinstance(value, str):
         return (), (Message("user", (Text(value),)),)
     if not isinstance(value, list):
-        raise _wrong("input", "a text or a list of items")
+        raise members.wrong("input", "a text or a list of items")
     system: list[Text] = []
     turns: list[tuple[Any, list[Part]]] = []
     for i, item in enumerate(value):
         at = f"input[{i}]"
         if not isinstance(item, Mapping):
-            raise _wrong(at, "an object")
+            raise members.wrong(at, "an object")
         role, parts = _item(item, at)
         if role == "system":
             system.extend(part for part in parts if isinstance(part, Text))
@@ -229,7 +192,7 @@ def _item(item: Mapping[str, Any], at: str) -> tuple[str, list[Part]]:
         case "message":
             role = item.get("role")
             if role not in {"user", "assistant", "system", "developer"}:
-                raise _wrong(f"{at}.role", "user, assistant, system or developer")
+                raise members.wrong(f"{at}.role", "user, assistant, system or developer")
             parts = list(_parts(item.get("content"), f"{at}.content"))
             return ("system" if role == "developer" else str(role)), parts
         case "function_call":
@@ -270,13 +233,7 @@ def _parts(content: Json, at: str) -> Iterator[Part]:
     if isinstance(content, str):
         yield Text(content)
         return
-    if not isinstance(content, list):
-        raise _wrong(at, "a text or a list of parts")
-    for i, part in enumerate(content):
-        where = f"{at}[{i}]"
-        if not isinstance(part, Mapping):
-            raise _wrong(where, "an object")
-        yield _part(part, where)
+    yield from members.parts(content, at, _part, "[%d]")
 
 
 def _part(part: Mapping[str, Any], at: str) -> Part:
@@ -293,7 +250,7 @@ def _part(part: Mapping[str, Any], at: str) -> Part:
         case {"type": "input_file", "file_data": str(url)}:
             media_type, data = split_data_url(url)
             if not data:
-                raise _wrong(f"{at}.file_data", "a data URL with base64")
+                raise members.wrong(f"{at}.file_data", "a data URL with base64")
             name = str(part.get("filename") or "")
             return Media("document", data=data, media_type=media_type, name=name)
         case {"type": "input_file", "file_url": str(url)}:
