@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.deployments.world import ADA, MODEL, PRODUCTION, World
 
-from headway.deployments.checks.smoke import example_of, request_of
+from headway.deployments.checks.smoke import example_of, question_of
 from headway.deployments.deployment import Progress, Shares, Undo
 from headway.deployments.facts import Facts, Past, age, fix, past_of
 from headway.deployments.forecast import duration_words
@@ -343,12 +343,60 @@ def chat(**more: Any) -> Version:  # noqa: ANN401 - fields of a version
 
 
 def test_smoke_of_a_chat_model_says_something_and_fills_its_variables() -> None:
-    assert request_of(chat()) == {
-        "messages": [{"role": "user", "content": "Say ok."}],
-        "metadata": {"company": "smoke"},
+    assert question_of(chat()) == {
+        "api": "chat",
+        "request": {"messages": [{"role": "user", "content": "Say ok."}]},
+        "variables": {"company": "smoke"},
     }
     example = {"messages": [{"role": "user", "content": "2 + 2?"}]}
-    assert request_of(chat(metadata={"example": example})) == example
+    assert question_of(chat(metadata={"example": example}))["request"] == example
+
+
+@pytest.mark.parametrize(
+    ("target", "example", "api", "request_"),
+    [
+        ({"apis": ("embeddings",)}, None, "embeddings", {"input": "Say ok."}),
+        ({"apis": ("responses",)}, None, "responses", {"input": "Say ok."}),
+        ({"apis": ("embeddings", "responses")}, None, "responses", {"input": "Say ok."}),
+        ({}, {"input": ["a", "b"]}, "embeddings", {"input": ["a", "b"]}),
+        ({"apis": ("chat", "responses")}, {"input": "a"}, "responses", {"input": "a"}),
+        (
+            {"provider": "anthropic"},
+            None,
+            "messages",
+            {"messages": [{"role": "user", "content": "Say ok."}], "max_tokens": 1024},
+        ),
+        (
+            {"provider": "anthropic", "parameters": {"max_tokens": 9}},
+            {"messages": [], "system": "s"},
+            "messages",
+            {"messages": [], "system": "s"},
+        ),
+        (
+            {
+                "provider": "anthropic",
+                "parameters": {"thinking": {"type": "enabled", "budget_tokens": 2_000}},
+            },
+            {"messages": []},
+            "messages",
+            {"messages": [], "max_tokens": 3_024},
+        ),
+    ],
+)
+def test_smoke_asks_in_the_words_that_the_provider_takes(
+    target: Any,  # noqa: ANN401 - fields of a target
+    example: Any,  # noqa: ANN401 - JSON
+    api: str,
+    request_: Any,  # noqa: ANN401 - JSON
+) -> None:
+    version = chat(
+        target=HostedTarget(
+            **{"provider": "openai", "base_url": "https://x/v1", "model": "m", **target}
+        ),
+        metadata={} if example is None else {"example": example},
+    )
+
+    assert question_of(version) == {"api": api, "request": request_, "variables": {}}
 
 
 def test_example_of_a_schema_is_what_it_asks_for() -> None:

@@ -4,9 +4,11 @@ A smoke request and a probe go the way of a caller's request, through a gateway,
 version and marked as a check: what passes there is what a caller would meet.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 
@@ -17,6 +19,14 @@ from headway.kernel.errors import HeadwayError, Unavailable
 from headway.outbox.message import Message
 
 _TIMEOUT: Final = httpx2.Timeout(60.0, connect=3.0)
+_PATHS: Final[Mapping[str, str]] = {
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "embeddings": "/v1/embeddings",
+    "messages": "/v1/messages",
+    "infer": "/v2/models/{model}/infer",
+}
+"""By the API that a question names (`deployments.checks.smoke`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +38,18 @@ class ThroughGateway:
 
     def ask(self, payload: Mapping[str, Any]) -> Json:
         """Send `payload["request"]` to its version; say whether it was answered."""
-        body = dict(payload["request"])
         model, version = str(payload["model"]), str(payload["version"])
-        path = f"/v2/models/{model}/infer"
-        if "inputs" not in body:
-            path, body = "/v1/chat/completions", body | {"model": model}
+        path = _PATHS[str(payload["api"])].format(model=quote(model, safe=""))
         headers = {
             "Headway-Check": version,
             "Headway-Hop": self.hop_secret,
             "Headway-Environment": str(payload["environment"]),
         }
+        if payload["variables"]:
+            headers["Headway-Variables"] = json.dumps(payload["variables"])
+        body = dict(payload["request"])
+        if payload["api"] != "infer":
+            body["model"] = model
         try:
             answer = httpx2.post(
                 f"{self.url}{path}", json=body, headers=headers, timeout=_TIMEOUT, trust_env=False
@@ -45,7 +57,9 @@ class ThroughGateway:
         except httpx2.HTTPError as error:
             raise Unavailable(f"no gateway answers: {type(error).__name__}") from error
         ok = answer.status_code == 200
-        detail = "" if ok else f"{version} answered {answer.status_code}: {answer.text[:300]}"
+        detail = (
+            "" if ok else f"{version} answered {path} with {answer.status_code}: {_words(answer)}"
+        )
         return {"ok": ok, "detail": detail}
 
 
@@ -74,6 +88,16 @@ class Carriers:
 
     def notify(self, message: Message) -> Json:
         return self.webhook.deliver(key=message.key, payload=_payload(message))
+
+
+def _words(answer: httpx2.Response) -> str:
+    """Return what an answer says is wrong, without the JSON around it where that is known."""
+    try:
+        error = answer.json()["error"]
+        said = error if isinstance(error, str) else error["message"]
+    except (ValueError, LookupError, TypeError):
+        said = answer.text
+    return str(said)[:300]
 
 
 def _payload(message: Message) -> Mapping[str, Any]:

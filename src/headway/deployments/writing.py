@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from headway.deployments.change import Target
 from headway.deployments.checks import CheckKind
-from headway.deployments.checks.smoke import request_of
+from headway.deployments.checks.smoke import question_of
 from headway.deployments.decision import GoBack
 from headway.deployments.deployment import Deployment, Progress, Shares, State
 from headway.deployments.notices import notices
@@ -230,7 +230,7 @@ def probe(
             "environment": environment,
             "version": version,
             "digest": found.digest,
-            "request": request_of(found),
+            **question_of(found),
         },
         created_at=at,
         deployment=owner,

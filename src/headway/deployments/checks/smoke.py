@@ -1,8 +1,15 @@
 """`smoke`: one request is answered. It is made from the signature; `metadata.example` wins.
 
-The message asks for `{"check": "smoke", "request": <body>}`: for a local model the body of an Open
-Inference request, for a chat model that of a chat completion. It is answered by
+What is asked is `{"api": <which>, "request": <body>, "variables": {<name>: <text>}}`, in the words
+that the version's own provider takes, so that nothing but the version is tried. It is answered by
 `{"ok", "detail"}`. A probe after a rollback asks the same.
+
+    api          path                        a body has
+    chat         /v1/chat/completions        messages
+    responses    /v1/responses               input
+    embeddings   /v1/embeddings              input
+    messages     /v1/messages                messages, max_tokens
+    infer        /v2/models/{model}/infer    inputs
 """
 
 from collections.abc import Mapping
@@ -12,16 +19,20 @@ from typing import Final
 from headway.deployments.checks import Answer
 from headway.kernel.canonical import Json
 from headway.registry.model import Version
-from headway.registry.target import HostedTarget, InferenceTarget, LocalTarget
+from headway.registry.target import APIS, HostedTarget, InferenceTarget, LocalTarget
 
 _DEEPEST: Final = 8
+_SHORT_ANSWER: Final = 1024
+"""Tokens."""
+_USUAL: Final = ("chat", "responses", "embeddings")
+"""Which API is asked where nothing says more: the first of these that the provider offers."""
 _ZEROS: Final[Mapping[str, Json]] = {"BOOL": False, "BYTES": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class Smoke:
     def ask(self, version: Version) -> Mapping[str, Json] | None:
-        return {"request": request_of(version)}
+        return question_of(version)
 
     def read(self, answer: Json) -> Answer:
         return Answer.read(answer)
@@ -30,16 +41,58 @@ class Smoke:
 smoke: Final = Smoke()
 
 
-def request_of(version: Version) -> Mapping[str, Json]:
-    """Return the body of one harmless request that the version should be able to answer."""
+def question_of(version: Version) -> Mapping[str, Json]:
+    """Return one harmless request that the version should be able to answer."""
     example = version.metadata.get("example")
-    if isinstance(example, Mapping):
-        return example
     match version.target:
         case LocalTarget() | InferenceTarget():
-            return {"inputs": _tensors(version.signature.input)}
-        case HostedTarget():
-            return _chat(version.target, version.signature.input)
+            if not isinstance(example, Mapping):
+                example = {"inputs": _tensors(version.signature.input)}
+            return {"api": "infer", "request": example, "variables": {}}
+        case HostedTarget() as target:
+            if not isinstance(example, Mapping):
+                example = None
+            made = example_of(version.signature.input) if example is None else example
+            body = dict(made) if isinstance(made, Mapping) else {}
+            api = _api_of(target, body)
+            if example is None:
+                body = _filled(api, body)
+            if api == "messages" and "max_tokens" not in {*body, *target.parameters}:
+                body["max_tokens"] = _tokens_for(target)
+            return {"api": api, "request": body, "variables": _variables(target)}
+
+
+def _api_of(target: HostedTarget, body: Mapping[str, Json]) -> str:
+    """Say which API takes this body: what the body shows, else the first that is offered."""
+    if target.provider == "anthropic":
+        return "messages"
+    apis = target.apis or APIS
+    takes = ("chat",) if "messages" in body else ("embeddings", "responses")
+    offered = [api for api in takes if api in apis] if {"messages", "input"} & body.keys() else []
+    return offered[0] if offered else next(api for api in _USUAL if api in apis)
+
+
+def _filled(api: str, body: Mapping[str, Json]) -> dict[str, Json]:
+    """Put something into the body that can be answered, where the signature asks for nothing."""
+    field, something = (
+        ("messages", [{"role": "user", "content": "Say ok."}])
+        if api in ("chat", "messages")
+        else ("input", "Say ok.")
+    )
+    return {**body, field: body.get(field) or something}
+
+
+def _tokens_for(target: HostedTarget) -> int:
+    """Return a limit for one short answer, after the thinking that the version asks for."""
+    thinking = target.parameters.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    return _SHORT_ANSWER + (budget if isinstance(budget, int) else 0)
+
+
+def _variables(target: HostedTarget) -> Mapping[str, Json]:
+    """Return a value for every variable of the prompt that has none of its own."""
+    declared = target.prompt.variables if target.prompt is not None else {}
+    return {name: "smoke" for name, variable in declared.items() if variable.default is None}
 
 
 def _tensors(schema: Mapping[str, Json]) -> list[Json]:
@@ -67,21 +120,6 @@ def _tensors(schema: Mapping[str, Json]) -> list[Json]:
             }
         )
     return tensors
-
-
-def _chat(target: HostedTarget, schema: Mapping[str, Json]) -> Mapping[str, Json]:
-    made = example_of(schema)
-    body: dict[str, Json] = dict(made) if isinstance(made, Mapping) else {}
-    if not body.get("messages"):
-        body["messages"] = [{"role": "user", "content": "Say ok."}]
-    needed = {
-        name: "smoke"
-        for name, variable in (target.prompt.variables if target.prompt else {}).items()
-        if variable.default is None
-    }
-    if needed and "metadata" not in body:
-        body["metadata"] = needed
-    return body
 
 
 def example_of(schema: Json, depth: int = 0) -> Json:

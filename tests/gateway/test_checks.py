@@ -1,0 +1,78 @@
+"""The smoke check of a version asks its provider as a caller would, and says why it failed."""
+
+from typing import Any
+
+import pytest
+from tests.gateway.conftest import Traffic
+
+from headway.adapters.carriers import ThroughGateway
+from headway.deployments.checks.smoke import question_of
+from headway.registry.model import Version
+from headway.registry.signature import Signature
+from headway.registry.target import target_from_document
+from headway.registry.version import SemVer
+from headway.testing.gateway import HOP_SECRET
+from headway.testing.provider import Reply
+
+PROMPT = {"system": "You work for {{company}}.", "variables": {"company": {}}}
+
+
+def checked(traffic: Traffic, target: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """Have control check the version 1.0.0 of `bot`, which no route serves yet."""
+    version = Version(
+        model="bot",
+        number=SemVer(1, 0, 0),
+        target=target_from_document(target),
+        signature=Signature(),
+        components={},
+        digest="sha256:1",
+        created_at=0,
+        created_by="ada",
+    )
+    traffic.serve(versions={("bot", "1.0.0"): target})
+    told = {"model": "bot", "version": "1.0.0", "environment": "production"}
+    return ThroughGateway(traffic.gateway.url, HOP_SECRET).ask({**told, **question_of(version)})
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({}, "/v1/chat/completions"),
+        ({"prompt": PROMPT}, "/v1/chat/completions"),
+        ({"apis": ["embeddings"]}, "/v1/embeddings"),
+        ({"apis": ["responses"], "prompt": PROMPT}, "/v1/responses"),
+        ({"provider": "anthropic"}, "/v1/messages"),
+        ({"provider": "anthropic", "prompt": PROMPT}, "/v1/messages"),
+    ],
+)
+def test_a_first_version_of_every_kind_answers_its_check(
+    traffic: Traffic, more: dict[str, Any], path: str
+) -> None:
+    assert checked(traffic, traffic.target(**more)) == {"ok": True, "detail": ""}
+    (asked,) = traffic.provider.requests
+    assert asked.path == path
+    assert asked.json["model"] == "gpt-upstream"
+    assert "metadata" not in asked.json
+    assert asked.system == ("You work for smoke." if "prompt" in more else "")
+
+
+def test_a_model_of_an_inference_server_is_asked_for_an_inference(traffic: Traffic) -> None:
+    target = {
+        "provider": "inference_v2",
+        "base_url": traffic.provider.root,
+        "model": "digits",
+    }
+
+    assert checked(traffic, target)["ok"]
+    assert traffic.provider.requests[-1].path == "/v2/models/digits/infer"
+
+
+def test_a_check_that_fails_says_in_words_what_came(traffic: Traffic) -> None:
+    traffic.provider.script = lambda _: Reply(status=404, error="the model `x` does not exist")
+
+    told = checked(traffic, traffic.target(provider="anthropic"))
+
+    assert told["ok"] is False
+    assert told["detail"].startswith("1.0.0 answered /v1/messages with ")
+    assert "the model `x` does not exist" in told["detail"]
+    assert "{" not in told["detail"]
