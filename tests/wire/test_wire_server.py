@@ -759,11 +759,14 @@ def test_the_application_hears_that_the_caller_has_left(run: Run) -> None:
 def test_draining_finishes_what_runs_and_closes_the_rest(run: Run) -> None:
     async def story() -> None:
         app = App(never)
-        async with serving(app) as served:
+        clock = Clock()
+        async with serving(app, clock=clock) as served:
             idle, busy = await served.caller(), await served.caller()
             await busy.send(GET)
             await until(lambda: app.calls and len(served.server.connections) == 2)
             draining = asyncio.create_task(served.server.drain(10))
+            await until(lambda: not is_served(served))
+            await pass_time(served, clock, 2)
             assert await idle.rest() == b""
             assert isinstance(served.address, tuple)
             with pytest.raises(ConnectionRefusedError):
@@ -773,6 +776,70 @@ def test_draining_finishes_what_runs_and_closes_the_rest(run: Run) -> None:
             assert (status, fields["connection"], body) == (200, "close", b"late")
             await draining
             assert not served.server.connections
+
+    run(story())
+
+
+def is_served(served: Served) -> bool:
+    listener = served.server._listener
+    assert listener is not None
+    return listener.is_serving()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_request_that_is_on_its_way_when_draining_begins_is_answered(
+    run: Run, before: int
+) -> None:
+    async def story() -> None:
+        async with serving(App(echo), clock=Clock()) as served:
+            caller = await served.caller()
+            for _ in range(before):
+                await caller.send(GET)
+                assert (await caller.answer())[0] == 200
+            await until(lambda: served.server.connections)
+            draining = asyncio.create_task(served.server.drain(10))
+            await until(lambda: not is_served(served))
+            await caller.send(GET)
+            status, fields, _ = await caller.answer()
+            assert (status, fields["connection"]) == (200, "close")
+            assert await caller.rest() == b""
+            await draining
+
+    run(story())
+
+
+def test_a_connection_that_was_accepted_just_before_draining_is_served(run: Run) -> None:
+    async def story() -> None:
+        async with serving(App(echo)) as served:
+            assert isinstance(served.address, tuple)
+            with socket.create_connection(served.address, timeout=10) as caller:
+                caller.sendall(GET)
+                await asyncio.sleep(0)  # the kernel has it; its protocol may know nothing yet
+                await served.server.drain(10)
+                assert caller.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    run(story())
+
+
+def test_a_connection_that_was_promised_is_kept_for_one_more_request(run: Run) -> None:
+    async def story() -> None:
+        app = App(never)
+        async with serving(app, clock=Clock()) as served:
+            caller = await served.caller()
+            await caller.send(GET)
+            await until(lambda: app.calls)
+            app.calls[0].start(200, length=2)
+            draining = asyncio.create_task(served.server.drain(10))
+            await until(lambda: not is_served(served))
+            app.calls[0].write(b"ok")
+            app.calls[0].finish()
+            _, fields, body = await caller.answer()
+            assert (fields.get("connection"), body) == (None, b"ok")
+            await caller.send(GET)
+            await until(lambda: len(app.calls) == 2)
+            app.calls[1].respond(200)
+            assert (await caller.answer())[1]["connection"] == "close"
+            await draining
 
     run(story())
 

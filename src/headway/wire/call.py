@@ -322,7 +322,7 @@ class Call:
             raise RuntimeError("the answer is shorter than it was said to be")
         if self._ends == BY_CHUNK:
             protocol.transport.write(LAST_CHUNK)
-        protocol.finish_call(self, keep=self.keep_alive)
+        protocol.finish_call(self, keep=self._persist and self._complete)
 
     def abort(self) -> None:
         """Cut the connection after what was written: it can never look complete.

@@ -54,6 +54,9 @@ class ServerLimits:
     """Per second, averaged over `body_window`."""
     body_window: float = 10.0
     idle_seconds: float = 75.0
+    parting_seconds: float = 1.0
+    """How long an idle connection stays open when the process is told to end: a request that is on
+    its way is answered yet, with the word that it was the last."""
     requests: int = 10_000
     """On one connection."""
     waiting: int = 8
@@ -113,7 +116,7 @@ class Host(Protocol):
         """Connections end with the answer that is being written."""
 
     def admit(self, connection: "ServerProtocol") -> bool:
-        """Take note of a connection; False: there are too many, or none is taken any more."""
+        """Take note of a connection; False: there are too many."""
 
     def forget(self, connection: "ServerProtocol") -> None:
         """Drop a connection that is closed."""
@@ -592,8 +595,6 @@ class ServerProtocol(asyncio.Protocol):
                 if self._queue or self._failure:
                     # From the loop, so that a caller's pipeline cannot grow our stack.
                     self.server.loop.call_soon(self._pump)
-                elif self.server.draining:
-                    self._close(unread=False)
                 else:
                     self._arm_idle()
 
@@ -691,7 +692,10 @@ class ServerProtocol(asyncio.Protocol):
 
     def _arm_idle(self) -> None:
         limits = self.server.limits
-        wait = limits.head_seconds if self._begun else limits.idle_seconds
+        if self._begun:
+            wait = limits.head_seconds
+        else:
+            wait = limits.parting_seconds if self.server.draining else limits.idle_seconds
         # `now` may be one tick old: never end a wait early.
         self.deadline = self.server.now + wait + limits.sweep_seconds
 
@@ -745,6 +749,6 @@ class ServerProtocol(asyncio.Protocol):
             self.refuse_call(call, 408, "the body did not come in time")
 
     def drain(self) -> None:
-        """Close if nothing is in work; what is closes after its answer."""
+        """Close soon if nothing is in work; what is closes after its answer."""
         if not self._closing and self.current is None and not self._queue and not self._begun:
-            self._shut()
+            self._arm_idle()

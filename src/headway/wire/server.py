@@ -19,6 +19,8 @@ from headway.wire.connection import Application, ErrorBody, ServerLimits, Server
 from headway.wire.framing import phrase
 
 _BACKLOG: Final = 2048
+_TURNS: Final = 3
+"""Of the loop, until it has told of every connection that the kernel has handed over."""
 
 
 def problem(status: int, detail: str, _call: Call | None) -> tuple[bytes, bytes]:
@@ -89,10 +91,10 @@ class Server:
             self.date = f"date: {formatdate(usegmt=True)}\r\n".encode("ascii")
 
     def admit(self, connection: ServerProtocol) -> bool:
-        """Take note of a connection; False: there are too many, or none is taken any more."""
+        """Take note of a connection; False: there are too many."""
         full = len(self.connections) >= self.limits.connections
         self.connections.add(connection)
-        return not (full or self.draining)
+        return not full
 
     def forget(self, connection: ServerProtocol) -> None:
         """Drop a connection that is closed."""
@@ -101,10 +103,16 @@ class Server:
             self._empty.set()
 
     async def drain(self, seconds: float) -> None:
-        """Stop accepting, close what is idle, let the rest finish, then cut what remains."""
+        """Stop accepting, let what runs or is on its way finish, then cut what remains.
+
+        A connection that the kernel has handed over is served, though nothing has come of it yet:
+        its caller knows no other.
+        """
         self.draining = True
         if self._listener is not None:
+            await self._turn()  # who is in the kernel's queue is taken yet
             self._listener.close()
+            await self._turn()
         for connection in tuple(self.connections):
             connection.drain()
         if self.connections:
@@ -118,6 +126,11 @@ class Server:
             self._tick = None
         # One turn, so that cut connections are told.
         await asyncio.sleep(0)
+
+    @staticmethod
+    async def _turn() -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Drain with no patience."""
