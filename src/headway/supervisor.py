@@ -8,6 +8,12 @@
 Each child gets a pipe as its standard input. Its first line is JSON with what the children share
 (the hop secret); after it the pipe stays open and silent. When the supervisor dies, however it
 dies, the pipe ends and the children leave: never orphans on the port.
+
+SIGUSR1 replaces the gateways one after the other, without a request lost:
+
+    successor starts ── it listens and has its routes ── the old one drains ── and is gone: next
+          │
+          └─ dies, or is not ready in time: the old one stays, and so do its sisters
 """
 
 import json
@@ -20,6 +26,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,7 +38,11 @@ _GOOD_LIFE: Final = 10.0
 """Seconds after which earlier deaths are forgotten."""
 _STOP_AT_LAST: Final = 10.0
 _IDLE: Final = 1.0
+_READY_WITHIN: Final = 60.0
+"""Seconds that a successor has to listen and to have its routes."""
 _ENDS_US: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_RENEWS: Final = signal.SIGUSR1
+"""Replaces the gateways. Not SIGHUP: that is what a terminal says when it is closed."""
 MISCONFIGURED: Final = 78
 """Exit code (EX_CONFIG) of a child that no restart can help: everything stops."""
 _PROVIDERS: Final = "HEADWAY_SECRET_"
@@ -80,6 +91,25 @@ class _Running:
 
 
 @dataclass(slots=True)
+class _Successor:
+    """A process that shall take the place of one that works."""
+
+    place: _Running
+    process: "subprocess.Popen[bytes]"
+    ready: int
+    """Descriptor: a byte comes when it can answer, and the end when it never will."""
+    born: float
+
+
+@dataclass(slots=True)
+class _Leaving:
+    """A process that was told to finish, and until when it may."""
+
+    process: "subprocess.Popen[bytes]"
+    until: float
+
+
+@dataclass(slots=True)
 class Supervisor:
     children: Sequence[Child]
     socket: socket.socket
@@ -91,6 +121,13 @@ class Supervisor:
     _running: list[_Running] = field(default_factory=list)
     _signals: list[int] = field(default_factory=list)
     _exit_code: int = 0
+    _asked: int = 0
+    """How often a renewal was asked for."""
+    _heard: int = 0
+    _turns: deque[_Running] = field(default_factory=deque)
+    """Whom a successor is still to be started for."""
+    _successor: _Successor | None = None
+    _leaving: list[_Leaving] = field(default_factory=list)
 
     def run(self) -> int:
         """Start the children and keep them until SIGTERM or SIGINT; return the exit code."""
@@ -100,34 +137,44 @@ class Supervisor:
         signal.set_wakeup_fd(waker)
         for number in _ENDS_US:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS_US)  # see `become_supervisor`
+        signal.signal(_RENEWS, lambda _number, _frame: self._ask_renewal())
+        # See `become_supervisor`.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_ENDS_US, _RENEWS))
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self._running = [_Running(child) for child in self.children]
         for running in self._running:
             self._start(running)
         while not self._signals:
-            select.select([woken], [], [], self._next_look())
+            heard = [woken] if self._successor is None else [woken, self._successor.ready]
+            select.select(heard, [], [], self._next_look())
             with suppress(BlockingIOError):
                 os.read(woken, 4096)
             self._look()
+            self._renew()
         self._stop()
         return self._exit_code
 
     def _start(self, running: _Running) -> None:
-        child = running.child
-        told = {**self.shared, "socket_fd": self.socket.fileno(), "before": running.before}
-        line = json.dumps(told) + "\n"
-        running.process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
+        running.process = self._spawn(running.child, before=running.before)
+        running.born = time.monotonic()
+
+    def _spawn(
+        self, child: Child, *, before: int | None = None, ready: int | None = None
+    ) -> "subprocess.Popen[bytes]":
+        listener = self.socket.fileno()
+        told = {**self.shared, "socket_fd": listener, "before": before, "ready_fd": ready}
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
             [sys.executable, "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
-            pass_fds=(self.socket.fileno(),),
+            pass_fds=(listener,) if ready is None else (listener, ready),
             env=child.reads(self.environment),
             start_new_session=True,  # Ctrl-C is the supervisor's to hear
         )
-        running.born = time.monotonic()
-        if running.process.stdin is not None:
-            running.process.stdin.write(line.encode())
-            running.process.stdin.flush()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):  # it is dead already: `_look` will see that
+                process.stdin.write(f"{json.dumps(told)}\n".encode())
+                process.stdin.flush()
+        return process
 
     def _next_look(self) -> float:
         now = time.monotonic()
@@ -144,8 +191,8 @@ class Supervisor:
                 self._start(running)
 
     def _died(self, running: _Running, code: int, now: float) -> None:
-        if running.process is not None and running.process.stdin is not None:
-            running.process.stdin.close()
+        if running.process is not None:
+            _let_go(running.process)
         running.process, running.before = None, code
         lived = now - running.born > _GOOD_LIFE
         running.served = running.served or lived
@@ -162,19 +209,75 @@ class Supervisor:
         how = f"signal {-code}" if code < 0 else f"code {code}"
         self.say(f"{running.child.name} ended with {how}; starting it again")
 
+    # Renewal
+
+    def _ask_renewal(self) -> None:
+        self._asked += 1
+
+    def _renew(self) -> None:
+        """Bring the renewal on by what has happened since the last look."""
+        now = time.monotonic()
+        if self._heard != self._asked:
+            self._heard = self._asked
+            places = [r for r in self._running if r.child.first_to_stop]
+            self._turns.extend(r for r in places if r not in self._turns)
+        for leaving in list(self._leaving):
+            if leaving.process.poll() is not None:
+                _let_go(leaving.process)
+                self._leaving.remove(leaving)
+            elif now >= leaving.until:
+                leaving.process.kill()
+        if (successor := self._successor) is not None:
+            self._look_at(successor, now)
+        elif self._turns and not self._leaving:
+            self._start_successor(self._turns.popleft(), now)
+
+    def _start_successor(self, place: _Running, now: float) -> None:
+        if place.process is None:
+            return  # it is dead, and started anew by `_look`
+        ready, tells = os.pipe()
+        process = self._spawn(place.child, ready=tells)
+        os.close(tells)
+        self._successor = _Successor(place, process, ready, now)
+
+    def _look_at(self, successor: _Successor, now: float) -> None:
+        readable, _, _ = select.select([successor.ready], [], [], 0)
+        if not readable and now - successor.born < _READY_WITHIN:
+            return
+        ready = bool(readable and os.read(successor.ready, 1))
+        os.close(successor.ready)
+        self._successor = None
+        place = successor.place
+        name = place.child.name
+        if not ready:
+            successor.process.kill()
+            successor.process.wait()
+            _let_go(successor.process)
+            self._turns.clear()
+            self.say(f"the successor of {name} does not come up; nothing more is renewed")
+            return
+        if place.process is not None:
+            place.process.terminate()
+            self._leaving.append(_Leaving(place.process, now + self.drain_s + 1))
+        place.process, place.born, place.deaths = successor.process, successor.born, 0
+        self.say(f"{name} was renewed")
+
+    # The end
+
     def _stop(self) -> None:
         """Gateways first, each with time to finish; then the rest."""
-        first = [r for r in self._running if r.child.first_to_stop]
-        rest = [r for r in self._running if not r.child.first_to_stop]
+        first = [r.process for r in self._running if r.child.first_to_stop]
+        first += [leaving.process for leaving in self._leaving]
+        if self._successor is not None:
+            first.append(self._successor.process)
+        rest = [r.process for r in self._running if not r.child.first_to_stop]
         self._end(first, self.drain_s + 1)
         self.socket.close()
         self._end(rest, _STOP_AT_LAST)
 
     @staticmethod
-    def _end(group: Sequence[_Running], patience: float) -> None:
-        processes = [
-            r.process for r in group if r.process is not None and r.process.poll() is None
-        ]
+    def _end(group: "Sequence[subprocess.Popen[bytes] | None]", patience: float) -> None:
+        processes = [each for each in group if each is not None and each.poll() is None]
         for process in processes:
             process.terminate()
         deadline = time.monotonic() + patience
@@ -184,6 +287,13 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _let_go(process: "subprocess.Popen[bytes]") -> None:
+    """Close the life-line of a process that is dead."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def children(gateways: int) -> tuple[Child, ...]:
@@ -208,9 +318,9 @@ def children(gateways: int) -> tuple[Child, ...]:
 def become_supervisor(sock: socket.socket, *, gateways: int, drain_s: float) -> NoReturn:
     """Replace this process by a small one that supervises: the settings are read, and not kept.
 
-    Who wants us to end meanwhile is heard as soon as the new one can listen.
+    Who tells us something meanwhile is heard as soon as the new one can listen.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS_US)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDS_US, _RENEWS))
     settings = {"socket_fd": sock.fileno(), "gateways": gateways, "drain_s": drain_s}
     os.execv(sys.executable, [sys.executable, "-m", "headway.supervisor", json.dumps(settings)])  # noqa: S606 - our own interpreter, our own words
 

@@ -18,7 +18,7 @@ from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Prepared, Release
-from headway.gateway.flush import Reporter
+from headway.gateway.flush import POLL_SECONDS, Reporter
 from headway.gateway.limits import Addresses, Guards
 from headway.gateway.own import Health
 from headway.gateway.passing import Passing
@@ -40,7 +40,7 @@ from headway.wire.upstream import Origin, Pool
 from headway.wiring import plugins
 from headway.wiring.database import beginner, open_settled
 from headway.wiring.folders import listen, private_folder
-from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
+from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared, tell_ready
 from headway.wiring.logs import LateLog, configure_libraries
 from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
@@ -112,10 +112,18 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 50, 50)
+        ready = loop.create_task(self._announce(pipeline))
         await self._until_told(loop, server)
+        ready.cancel()
         stop.set()
         await asyncio.to_thread(thread.join, _LAST_FLUSH)
         await pipeline.pool.close()
+
+    async def _announce(self, pipeline: Pipeline) -> None:
+        """Tell the supervisor when requests can be answered: there are routes to answer by."""
+        while pipeline.view.generation < 0:  # noqa: ASYNC110 - a thread brings it: no event
+            await asyncio.sleep(POLL_SECONDS)
+        tell_ready(self.shared)
 
     async def _until_told(self, loop: asyncio.AbstractEventLoop, server: Server) -> None:
         ended = asyncio.Event()

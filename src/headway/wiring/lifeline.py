@@ -10,6 +10,7 @@ import os
 import signal
 import stat
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,6 +31,8 @@ class Shared:
     before: int | None = None
     """How the process whose place this one takes ended: its exit code, or a signal's number below
     0. None: it is the first of its supervisor."""
+    ready_fd: int | None = None
+    """Where the supervisor waits to hear that this process can take the place of another."""
 
     def known_to(self, root_key: RootKey) -> "Shared":
         """Return it with a hop secret: without a supervisor, the one of the installation."""
@@ -50,14 +53,28 @@ def read_shared() -> Shared:
         line += byte
     told = json.loads(line)
     return Shared(
-        told["hop_secret"], told.get("socket_fd"), supervised=True, before=told.get("before")
+        told["hop_secret"],
+        told.get("socket_fd"),
+        supervised=True,
+        before=told.get("before"),
+        ready_fd=told.get("ready_fd"),
     )
+
+
+def tell_ready(shared: Shared) -> None:
+    """Tell the supervisor that this process can do its work, if it wants to know."""
+    if shared.ready_fd is not None:
+        with suppress(BrokenPipeError):
+            os.write(shared.ready_fd, b"1")
+        os.close(shared.ready_fd)
 
 
 def follow_the_supervisor(shared: Shared) -> None:
     """Have this process get SIGTERM when the supervisor is gone, however it went."""
     if not shared.supervised:
         return
+    # Who tells the whole tree to renew itself means the supervisor.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def wait() -> None:
         while os.read(0, 64):
