@@ -23,6 +23,7 @@ def list_models(words: str | None, most: int, output: str) -> None:
         items,
         [
             ("MODEL", lambda m: m["name"]),
+            ("ALSO KNOWN AS", lambda m: m["alternative_ids"] or None),
             ("LATEST", lambda m: m.get("latest")),
             ("LIVE", lambda m: _live(m.get("live")) or None),
             ("DESCRIPTION", lambda m: m.get("description")),
@@ -41,15 +42,27 @@ def _live(live: object) -> str:
     )
 
 
+_also_known_as = click.option(
+    "--also-known-as",
+    "also",
+    multiple=True,
+    metavar="ID",
+    help="A further id that callers may use, as in gpt-5 or pmpt_abc; may be given again.",
+)
+
+
 @models.command()
 @click.argument("name")
 @click.option("-d", "--description", default="")
 @click.option("-t", "--tag", multiple=True, help="key=value, may be given again.")
+@_also_known_as
 @as_json
-def create(name: str, description: str, tag: tuple[str, ...], output: str) -> None:
+def create(
+    name: str, description: str, tag: tuple[str, ...], also: tuple[str, ...], output: str
+) -> None:
     """Register a model."""
     tags = dict(pair.partition("=")[::2] for pair in tag)
-    body = {"name": name, "description": description, "tags": tags}
+    body = {"name": name, "description": description, "tags": tags, "alternative_ids": also}
     model = from_environment().post("/models", body)
     show_json(model) if output == "json" else click.echo(f"model {model['name']} registered")
 
@@ -64,6 +77,7 @@ def show_model(name: str, output: str) -> None:
         from_environment().get(f"/models/{name}"),
         [
             ("model", lambda m: m["name"] + (" (archived)" if m["archived"] else "")),
+            ("also known as", lambda m: m["alternative_ids"]),
             ("description", lambda m: m["description"]),
             ("latest", lambda m: m["latest"]),
             ("live", lambda m: _live(m["live"]) if m["live"] else None),
@@ -72,6 +86,24 @@ def show_model(name: str, output: str) -> None:
             ("created", lambda m: f"{moment(m['created_at'])} by {m['created_by']}"),
         ],
     )
+
+
+@models.command()
+@click.argument("name")
+@click.option("-d", "--description", default=None)
+@_also_known_as
+def change(name: str, description: str | None, also: tuple[str, ...]) -> None:
+    """Change the description, or add ids that callers may use."""
+    client = from_environment()
+    changes: dict[str, object] = {} if description is None else {"description": description}
+    present = client.get(f"/models/{name}")
+    if also:
+        changes["alternative_ids"] = [*present["alternative_ids"], *also]
+    if not changes:
+        raise click.UsageError("say what changes: --description, --also-known-as")
+    match = {"If-Match": f'"{present["revision"]}"'}
+    client.call("PATCH", f"/models/{name}", json=changes, headers=match)
+    click.echo(f"model {name} changed")
 
 
 @models.command()

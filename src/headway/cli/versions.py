@@ -8,6 +8,8 @@ import click
 
 from headway.cli.client import from_environment
 from headway.cli.output import as_json, moment, show, show_json, show_one
+from headway.cli.targets import of_a_target
+from headway.registry.target import tool_name
 
 
 @click.group()
@@ -48,12 +50,7 @@ def _target(target: dict[str, Any]) -> str:
 @click.argument("version")
 @click.option("--artifact", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--runtime", default="onnx", show_default=True)
-@click.option(
-    "--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:11434/v1."
-)
-@click.option("--upstream-model", help="What the endpoint calls the model.")
-@click.option("--credential", help="The name of HEADWAY_SECRET_<NAME>.")
-@click.option("--system", help="The system prompt.")
+@of_a_target
 @click.option("--file", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-d", "--description", default=None)
 @as_json
@@ -63,18 +60,16 @@ def create(
     *,
     artifact: Path | None,
     runtime: str,
-    base_url: str | None,
-    upstream_model: str | None,
-    credential: str | None,
-    system: str | None,
     document: Path | None,
     description: str | None,
+    target: dict[str, Any],
     output: str,
 ) -> None:
     """Register a version: a number, or one of major, minor, patch, auto.
 
-    What it is comes from --artifact (a local model), from --base-url and --upstream-model, or from
-    a JSON file with the whole version (--file).
+    What it is comes from --artifact (a local model), from --provider or --base-url and what goes
+    with them, or from a JSON file with the whole version (--file), whose target these options
+    complete.
     """
     client = from_environment()
     body: dict[str, Any] = json.loads(document.read_text("utf-8")) if document else {}
@@ -87,14 +82,13 @@ def create(
             stored = client.call(
                 "POST", "/artifacts", content=iter(lambda: stream.read(1 << 16), b"")
             )
-        body["target"] = {"runtime": runtime, "artifact": stored["digest"]}
-    elif base_url is not None:
-        target = {"provider": "openai", "base_url": base_url, "model": upstream_model or model}
-        if credential is not None:
-            target["credential"] = credential
-        body["target"] = target | ({"prompt": {"system": system}} if system else {})
+        body["target"] = {"runtime": runtime, "artifact": stored["digest"], **target}
+    elif "provider" in target:
+        body["target"] = {"model": model, **body.get("target", {}), **target}
+    elif target and "target" in body:
+        body["target"] |= target
     if "target" not in body:
-        raise click.UsageError("say what it is: --artifact, --base-url, or --file")
+        raise click.UsageError("say what it is: --artifact, --provider, --base-url, or --file")
     registered = client.post(f"/models/{model}/versions", body)
     if output == "json":
         show_json(registered)
@@ -122,6 +116,14 @@ def show_version(model: str, ref: str, output: str) -> None:
             ("credential", lambda v: v["target"].get("credential")),
             ("system prompt", lambda v: (v["target"].get("prompt") or {}).get("system")),
             ("parameters", lambda v: v["target"].get("parameters")),
+            ("locked", lambda v: v["target"].get("locked")),
+            ("tools", lambda v: [tool_name(tool) for tool in v["target"].get("tools", ())]),
+            ("API version", lambda v: v["target"].get("api_version")),
+            ("APIs", lambda v: v["target"].get("apis")),
+            ("passes", lambda v: v["target"].get("passes")),
+            ("time-outs", lambda v: v["target"].get("timeouts")),
+            ("retries", lambda v: v["target"].get("retries")),
+            ("gateways need", lambda v: v["needs"]),
             ("tags", lambda v: v["tags"]),
             ("metadata", lambda v: v["metadata"]),
             ("digest", lambda v: v["digest"]),
