@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.gateway.exchange import NO_SETTINGS, Ask, NotAnswered, Settings
-from headway.gateway.formats.openai_chat import ChatStream, OpenAIChat, splice
+from headway.gateway.formats.openai_chat import OpenAIChat, splice
+from headway.gateway.formats.openai_chat.stream import ChatStream
 from headway.registry.prompt import Template
 from headway.tracking.measurement import Outcome
 
@@ -240,7 +241,7 @@ def test_answer_tells_its_tokens_and_its_maker() -> None:
         ask(hello()),
         json.dumps(
             {
-                "choices": [],
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}],
                 "model": "gpt-5-2026",
                 "system_fingerprint": "fp_1",
                 "usage": {
@@ -339,9 +340,11 @@ def test_error_in_the_stream_is_a_failure_and_nothing_after_it_passes(bad: bytes
 def test_error_after_the_first_content_is_seen_too() -> None:
     stream = ChatStream(wants_usage=False)
     stream.feed(chunk("Hel"))
-    assert stream.feed(b'data: {"error": {"message": "overloaded"}}\n\n') == b""
+    error = b'{"message": "at 10.1.2.3", "type": "server_error", "code": "overloaded"}'
+    assert stream.feed(b'data: {"error": %b}\n\n' % error) == b""
     assert stream.error is not None
     assert "overloaded" in stream.error
+    assert "10.1.2.3" not in stream.error
 
 
 def test_words_of_the_protocol_within_an_answer_mean_nothing() -> None:

@@ -222,7 +222,7 @@ def test_embeddings_pass(traffic: Traffic) -> None:
     body = {
         "object": "list",
         "model": "embedder",
-        "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}],
+        "data": [{"object": "embedding", "index": i, "embedding": [0.5, 1.0]} for i in range(2)],
         "usage": {"prompt_tokens": 2, "total_tokens": 2},
     }
     traffic.provider.script = lambda _: Reply(body=json.dumps(body).encode())
@@ -235,3 +235,11 @@ def test_embeddings_pass(traffic: Traffic) -> None:
     assert asked.json["model"] == "gpt-upstream"
     (measured,) = traffic.gateway.taken().measurements
     assert measured.tokens == {"input": 2}
+
+
+def test_missing_embedding_is_no_answer(traffic: Traffic) -> None:
+    one = {"data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]}
+    traffic.provider.script = lambda _: Reply(body=json.dumps(one).encode())
+    with pytest.raises(openai.InternalServerError, match="one vector for each text"):
+        traffic.client().embeddings.create(model="bot", input=["a", "b"])
+    assert traffic.gateway.outcomes() == {"1.0.0": {"provider": 1}}

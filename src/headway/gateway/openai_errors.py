@@ -1,12 +1,10 @@
 """Errors as all of OpenAI's APIs write them: chat completions, responses, embeddings."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
 from headway.gateway.exchange import Complaint, Problem
-from headway.kernel.canonical import Json
 
 _KINDS: Final = {
     400: "invalid_request_error",
@@ -57,9 +55,3 @@ def complaint(body: bytes) -> Complaint:
         param if type(param) is str else None,
         body,
     )
-
-
-def error_words(error: Json) -> str:
-    """Return what an error object says, in at most 500 characters."""
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return str(message)[:500] if message else "without a message"

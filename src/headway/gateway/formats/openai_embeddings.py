@@ -27,8 +27,9 @@ from headway.gateway.exchange import (
 )
 from headway.gateway.members import model_of
 from headway.gateway.numbers import check_numbers
-from headway.gateway.openai_errors import complaint, error_words, fault
+from headway.gateway.openai_errors import complaint, fault
 from headway.gateway.splice import splice_model
+from headway.gateway.tally import ended_by
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
@@ -64,7 +65,7 @@ class OpenAIEmbeddings:
     def writer(self, settings: Settings) -> Write:
         return partial(_spliced if settings.only_model else _merged, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes) -> Whole:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -72,9 +73,12 @@ class OpenAIEmbeddings:
         if type(document) is not dict:
             return Whole("the provider's answer is not a JSON object")
         if error := document.get("error"):
-            return Whole(f"the provider answered with an error: {error_words(error)}")
-        if type(document.get("data")) is not list:
+            return Whole(ended_by(error))
+        found, texts = document.get("data"), _texts((ask.document or {}).get("input"))
+        if type(found) is not list:
             return Whole("the provider's answer has no `data`")
+        if len(found) != texts:
+            return Whole("the provider's answer does not hold one vector for each text")
         usage, model = document.get("usage"), document.get("model")
         asked = usage.get("prompt_tokens") if type(usage) is dict else None
         tokens = {"input": asked} if type(asked) is int and 0 < asked < _MOST_TOKENS else NO_TOKENS
@@ -102,3 +106,9 @@ def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:  # noqa: AR
     return orjson.dumps(
         {**settings.parameters, **given, **settings.locked, "model": settings.model}
     )
+
+
+def _texts(given: Json) -> int:
+    """Return how many texts were given: one list of numbers is one text in tokens."""
+    several = isinstance(given, list) and bool(given) and not isinstance(given[0], int)
+    return len(given) if several and isinstance(given, list) else 1

@@ -82,8 +82,7 @@ BROKEN_STREAMS: Final[Mapping[str, Reply]] = MappingProxyType(
         "cut within a call of a tool": Reply(
             text="", tools=(ToolCall("find", '{"id": 7}'),), end=Ending.CUT
         ),
-        "lost last events": Reply(edit=lambda events: events[:-2]),
-        "lost beginning": Reply(edit=lambda events: events[1:]),
+        "lost last events": Reply(edit=lambda events: events[:-3]),
     }
 )
 """Faults that only streams have. Those with `insert` go on to a good end."""

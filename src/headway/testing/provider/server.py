@@ -135,7 +135,7 @@ async def _answer(writer: asyncio.StreamWriter, request: Received, reply: Reply)
     shape = shape_of(request.path)
     if shape is None and reply.body is None and reply.status == 200:
         reply = Reply(status=404, error=f"there is no {request.path}", headers=reply.headers)
-    if reply.status < 400 and reply.body is None and request.json.get("stream"):
+    if reply.status == 200 and reply.body is None and request.json.get("stream"):
         events = stream_events(request, reply)
         if events is not None:
             return await _stream(writer, events, reply)

@@ -22,7 +22,7 @@ from headway.gateway.chat import (
 from headway.gateway.exchange import Complaint, Settings
 from headway.gateway.formats.anthropic_messages import NAME, complaint
 from headway.gateway.formats.anthropic_messages.merge import merge
-from headway.gateway.formats.anthropic_messages.usage import error_words, tokens_of
+from headway.gateway.formats.anthropic_messages.usage import fault_of, served_by, tokens_of
 
 MOST_TOKENS: Final = 4_096
 """Of an answer, where neither the caller nor the version says: this API wants to be told."""
@@ -71,14 +71,10 @@ class AnthropicUpstream:
             return "the provider's answer is not JSON"
         if type(document) is not dict:
             return "the provider's answer is not a JSON object"
-        if document.get("type") == "error":
-            said = error_words(document.get("error"))
-            return f"the provider answered with an error: {said}"
-        content, reason = document.get("content"), document.get("stop_reason")
-        if type(content) is not list or not isinstance(reason, str):
-            return "the provider's answer has no `content` or no `stop_reason`"
-        model, stopped_by = document.get("model"), document.get("stop_sequence")
-        model = model if isinstance(model, str) else ""
+        if (fault := fault_of(document)) is not None:
+            return fault
+        content, reason = document["content"], document["stop_reason"]
+        model, stopped_by = served_by(document), document.get("stop_sequence")
         return Answer(
             parts=tuple(_parts(content)),
             stop=stop_of(reason),
@@ -86,7 +82,7 @@ class AnthropicUpstream:
             tokens=tokens_of(document.get("usage")),
             id=str(document.get("id") or ""),
             model=model,
-            served_by=model[:200],
+            served_by=model,
             extra={k: v for k, v in document.items() if k not in _KNOWN},
         )
 

@@ -18,9 +18,8 @@ from headway.gateway.chat import (
     Thinking,
     ToolCall,
 )
-from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.formats.anthropic_messages.usage import error_words, tokens_of
-from headway.gateway.sse import Splitter, TooLong, blocks, event_of
+from headway.gateway.formats.anthropic_messages.stream import Course
+from headway.gateway.sse import Broken, Splitter, blocks, event_of, object_of
 
 _STOPS: Final = {
     "end_turn": Stop.END,
@@ -42,13 +41,9 @@ class MessageReading:
     """Reads events (`exchange.Reading`); their index is the number of the part."""
 
     def __init__(self) -> None:
-        self.done = False
         self.error: str | None = None
-        self.tokens: Mapping[str, int] = NO_TOKENS
-        self.served_by = ""
         self._splitter = Splitter()
-        self._begun = False
-        self._usage: dict[str, Any] = {}
+        self._course = Course()
         self._reason: str | None = None
         self._stopped_by: str | None = None
         self._numbers: dict[int, int] = {}
@@ -56,67 +51,61 @@ class MessageReading:
         self._silent: set[int] = set()
         """Numbers of calls that have no arguments yet."""
 
+    @property
+    def done(self) -> bool:
+        return self._course.done
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        return self._course.tokens
+
+    @property
+    def served_by(self) -> str:
+        return self._course.served_by
+
     def feed(self, data: bytes) -> list[Event]:
-        try:
-            ready = self._splitter.feed(data)
-        except TooLong:
+        events = self._read(self._splitter.feed(data))
+        if self._splitter.too_long and self.error is None:
             self.error = "an event of the provider's stream is too long"
-            return []
-        return list(self._read(ready))
+        return events
 
     def end(self, *, by_close: bool) -> list[Event]:  # noqa: ARG002 - a port
-        return list(self._read(self._splitter.rest()))
+        return self._read(self._splitter.rest())
 
-    def _read(self, ready: bytes) -> Iterator[Event]:
-        for block in blocks(ready):
-            if self.done or self.error is not None:
-                return
-            data = event_of(block).data
-            if not data:
-                continue
-            try:
-                document = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                document = None
-            if type(document) is dict:
-                yield from self._event(document)
-            else:
-                self.error = "the provider's stream holds an event that is not a JSON object"
+    def _read(self, ready: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for block in blocks(ready):
+                if self.done or self.error is not None:
+                    break
+                name, data = event_of(block)
+                if not data:
+                    continue
+                event = object_of(data)
+                self._course.take(event, name)
+                events.extend(self._event(event))
+        except Broken as broken:
+            self.error = str(broken)
+        return events
 
     def _event(self, event: dict[str, Any]) -> Iterator[Event]:
         match event:
-            case {"type": "error"}:
-                said = error_words(event.get("error"))
-                self.error = f"the provider's stream ended with an error: {said}"
-            case {"type": "message_start", "message": dict(message)} if not self._begun:
-                yield self._began(message)
+            case {"type": "message_start", "message": dict(message)}:
+                model = str(message.get("model") or "")
+                yield Began(str(message.get("id") or ""), model, 0, self.tokens)
             case {"type": "content_block_start", "index": int(i), "content_block": dict(block)}:
                 yield from self._part(i, block)
             case {"type": "content_block_delta", "index": int(i), "delta": dict(delta)}:
                 yield from self._delta(i, delta)
             case {"type": "content_block_stop", "index": int(i)}:
                 yield from self._end_part(i)
-            case {"type": "message_delta"}:
-                self._count(event.get("usage"))
-                end = event.get("delta")
-                if type(end) is dict:
-                    self._reason = end.get("stop_reason") or self._reason
-                    self._stopped_by = end.get("stop_sequence") or self._stopped_by
+            case {"type": "message_delta", "delta": dict(end)}:
+                self._reason = end.get("stop_reason") or self._reason
+                self._stopped_by = end.get("stop_sequence") or self._stopped_by
             case {"type": "message_stop"}:
-                if not self._begun:
-                    self.error = "the provider's stream ended before it began"
-                    return
-                self.done = True
                 yield Ended(stop_of(self._reason), self._stopped_by, self.tokens)
             case _:
                 pass  # `ping`, and what is new: clients of this API pass over it
-
-    def _began(self, message: dict[str, Any]) -> Began:
-        self._begun = True
-        self._count(message.get("usage"))
-        model = str(message.get("model") or "")
-        self.served_by = model[:200]
-        return Began(str(message.get("id") or ""), model, 0, self.tokens)
 
     def _part(self, index: int, block: dict[str, Any]) -> Iterator[Event]:
         part: Text | Thinking | ToolCall
@@ -164,9 +153,3 @@ class MessageReading:
             # A call without arguments says nothing here; in other dialects it says {}.
             yield More(number, "{}")
         yield PartEnded(number)
-
-    def _count(self, usage: object) -> None:
-        """Take over what is said of tokens: later numbers stand for the whole message."""
-        if type(usage) is dict:
-            self._usage |= {name: n for name, n in usage.items() if n is not None}
-            self.tokens = tokens_of(self._usage)

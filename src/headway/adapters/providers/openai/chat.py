@@ -22,7 +22,8 @@ from headway.gateway.chat import (
     Untranslatable,
 )
 from headway.gateway.exchange import Complaint, Settings
-from headway.gateway.formats.openai_chat import NAME, merge, served_by, tokens_of
+from headway.gateway.formats.openai_chat import NAME, merge
+from headway.gateway.formats.openai_chat.stream import fault_of, served_by, tokens_of
 from headway.gateway.openai_errors import complaint
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "any": "required"}
@@ -65,14 +66,10 @@ class OpenAIUpstream:
             return "the provider's answer is not JSON"
         if type(document) is not dict:
             return "the provider's answer is not a JSON object"
-        if document.get("error"):
-            said = complaint(body).message[:500] or "without a message"
-            return f"the provider answered with an error: {said}"
-        choices = document.get("choices")
-        first = choices[0] if type(choices) is list and choices else None
-        message = first.get("message") if type(first) is dict else None
-        if type(first) is not dict or type(message) is not dict:
-            return "the provider's answer has no message"
+        if (fault := fault_of(document)) is not None:
+            return fault
+        first = document["choices"][0]
+        message = first["message"]
         parts = tuple(_parts(message))
         return Answer(
             parts=parts,

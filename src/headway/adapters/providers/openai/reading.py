@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from headway.gateway.chat import (
     Began,
     Ended,
@@ -18,10 +16,9 @@ from headway.gateway.chat import (
     Thinking,
     ToolCall,
 )
-from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.formats.openai_chat import served_by, tokens_of
-from headway.gateway.openai_errors import error_words
-from headway.gateway.sse import Splitter, TooLong, blocks, event_of
+from headway.gateway.formats.openai_chat.stream import Course
+from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
+from headway.gateway.tally import ended_by
 
 _STOPS: Final = {
     "stop": Stop.END,
@@ -30,7 +27,6 @@ _STOPS: Final = {
     "function_call": Stop.TOOLS,
     "content_filter": Stop.REFUSED,
 }
-_MALFORMED: Final = "the provider's stream holds an event that is not a JSON object"
 
 
 class ChatReading:
@@ -39,57 +35,66 @@ class ChatReading:
     def __init__(self) -> None:
         self.done = False
         self.error: str | None = None
-        self.tokens: Mapping[str, int] = NO_TOKENS
-        self.served_by = ""
         self._splitter = Splitter()
+        self._course = Course()
         self._begun = False
         self._finish: str | None = None
         self._parts = 0
         self._open: int | None = None
         """The number of the part that is being told."""
         self._kind: type | None = None
-        self._calls: dict[int, int] = {}
-        """By the index of a call, the number of the part that it is."""
+        self._calls: dict[int, tuple[str, int]] = {}
+        """By the index of a call, its id and the number of the part that it is."""
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        return self._course.tokens
+
+    @property
+    def served_by(self) -> str:
+        return self._course.served_by
 
     def feed(self, data: bytes) -> list[Event]:
-        try:
-            ready = self._splitter.feed(data)
-        except TooLong:
+        events = self._read(self._splitter.feed(data))
+        if self._splitter.too_long and self.error is None:
             self.error = "an event of the provider's stream is too long"
-            return []
-        return list(self._read(ready))
+        return events
 
     def end(self, *, by_close: bool) -> list[Event]:
-        events = list(self._read(self._splitter.rest()))
-        if not self.done and self.error is None and self._finish is not None and not by_close:
+        events = self._read(self._splitter.rest())
+        if not self.done and self.error is None and self._course.finished and not by_close:
             events += self._close()
         return events
 
-    def _read(self, ready: bytes) -> Iterator[Event]:
-        for block in blocks(ready):
-            if self.done or self.error is not None:
-                return
-            data = event_of(block).data
-            if not data:
-                continue
-            if data.strip() == b"[DONE]":
-                yield from self._close()
-                return
-            try:
-                chunk = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                chunk = None
-            if type(chunk) is not dict:
-                self.error = _MALFORMED
-            elif error := chunk.get("error"):
-                self.error = f"the provider's stream ended with an error: {error_words(error)}"
-            else:
-                yield from self._chunk(chunk)
+    def _read(self, ready: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for block in blocks(ready):
+                if self.done or self.error is not None:
+                    break
+                events.extend(self._block(block))
+        except Broken as broken:
+            self.error = str(broken)
+        except TypeError:  # an index that is a list, a delta that is a number
+            self.error = "the provider's stream holds a chunk that is none"
+        return events
+
+    def _block(self, block: bytes) -> Iterator[Event]:
+        name, data = event_of(block)
+        if not data:
+            return
+        if data.strip() == DONE:
+            if not self._course.may_end:
+                raise Broken("the provider's stream ended before it was complete")
+            yield from self._close()
+            return
+        chunk = object_of(data)
+        if name == b"error":
+            raise Broken(ended_by(chunk.get("error") or chunk))
+        self._course.take(chunk)
+        yield from self._chunk(chunk)
 
     def _chunk(self, chunk: dict[str, Any]) -> Iterator[Event]:
-        self.served_by = self.served_by or served_by(chunk)
-        if type(usage := chunk.get("usage")) is dict:
-            self.tokens = tokens_of(usage)
         if not self._begun:
             self._begun = True
             created = chunk.get("created")
@@ -99,10 +104,7 @@ class ChatReading:
                 created if type(created) is int else 0,
                 self.tokens,
             )
-        choices = chunk.get("choices")
-        for choice in choices if type(choices) is list else ():
-            if type(choice) is not dict:
-                continue
+        for choice in chunk.get("choices") or ():
             if type(delta := choice.get("delta")) is dict:
                 yield from self._delta(delta)
             if type(finish := choice.get("finish_reason")) is str:
@@ -129,13 +131,18 @@ class ChatReading:
         index = index if type(index) is int else len(self._calls)
         function = call.get("function")
         function = function if type(function) is dict else {}
-        if index not in self._calls:
+        known, named = self._calls.get(index), call.get("id")
+        # Some servers give all calls of an answer the same index; their ids tell them apart.
+        if known is None or (named and named != known[0]):
             name = str(function.get("name") or "")
-            yield from self._begin(ToolCall(str(call.get("id") or f"call_{index}"), name, ""))
-            self._calls[index] = self._number
+            id_ = str(named or f"call_{index}")
+            yield from self._begin(ToolCall(id_, name, ""))
+            known = self._calls[index] = (id_, self._number)
         arguments = function.get("arguments")
         if type(arguments) is str and arguments:
-            yield More(self._calls[index], arguments)
+            if known[1] != self._open:
+                raise Broken("the provider's stream tells two calls of tools at the same time")
+            yield More(known[1], arguments)
 
     @property
     def _number(self) -> int:
@@ -153,9 +160,6 @@ class ChatReading:
             self._open = None
 
     def _close(self) -> Iterator[Event]:
-        if not self._begun:
-            self.error = "the provider's stream ended before it began"
-            return
         yield from self._end_part()
         self.done = True
         yield Ended(stop_of(self._finish, calls=bool(self._calls)), None, self.tokens)

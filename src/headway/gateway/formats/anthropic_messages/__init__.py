@@ -32,7 +32,12 @@ from headway.gateway.formats.anthropic_messages.asked import chat_of
 from headway.gateway.formats.anthropic_messages.merge import merge, merge_for_counting
 from headway.gateway.formats.anthropic_messages.stream import MessageStream
 from headway.gateway.formats.anthropic_messages.told import MessageTelling, answer_body
-from headway.gateway.formats.anthropic_messages.usage import error_words, tokens_of
+from headway.gateway.formats.anthropic_messages.usage import (
+    error_words,
+    fault_of,
+    served_by,
+    tokens_of,
+)
 from headway.gateway.members import flag, model_of
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
@@ -93,16 +98,7 @@ class AnthropicMessages:
             return Whole("the provider's answer is not JSON")
         if type(document) is not dict:
             return Whole("the provider's answer is not a JSON object")
-        if document.get("type") == "error":
-            said = error_words(document.get("error"))
-            return Whole(f"the provider answered with an error: {said}")
-        if type(document.get("content")) is not list:
-            return Whole("the provider's answer has no `content`")
-        if document.get("stop_reason") is None:
-            return Whole("the provider's answer is not complete: it has no `stop_reason`")
-        model = document.get("model")
-        served = model if isinstance(model, str) else ""
-        return Whole(None, tokens_of(document.get("usage")), served[:200])
+        return Whole(fault_of(document), tokens_of(document.get("usage")), served_by(document))
 
     def watch(self, ask: Ask) -> MessageStream:  # noqa: ARG002 - a port
         return MessageStream()

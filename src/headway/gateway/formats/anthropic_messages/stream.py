@@ -1,38 +1,112 @@
 """A stream of Anthropic's events, looked at as it passes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.formats.anthropic_messages.usage import error_words, tokens_of
-from headway.gateway.sse import Splitter, TooLong, blocks, event_of
+from headway.gateway.formats.anthropic_messages.usage import tokens_of
+from headway.gateway.sse import Broken, Splitter, blocks, event_of, object_of, write_event
+from headway.gateway.tally import ended_by, highest
+
+_TOO_EARLY: Final = "the provider's stream ended before it was complete"
+
+
+class Course:
+    """How far a stream has come: what all who read these events must know of them.
+
+    One `message_start` opens it; blocks are opened before they grow and closed before it ends;
+    `message_stop` is believed once a `stop_reason` was told.
+    """
+
+    __slots__ = ("_begun", "_open", "_reason", "_usage", "done", "served_by", "tokens")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.tokens: Mapping[str, int] = NO_TOKENS
+        self.served_by = ""
+        self._begun = False
+        self._open: set[int] = set()
+        self._reason = False
+        self._usage: dict[str, Any] = {}
+
+    def take(self, event: Mapping[str, Any], name: bytes) -> None:
+        """Take note of one event, under the name that it has. Raises `Broken`."""
+        match "error" if name == b"error" else event.get("type"):
+            case "error":
+                raise Broken(ended_by(event.get("error")))
+            case "message_start":
+                self._begin(event.get("message"))
+            case "content_block_start":
+                self._open.add(self._index(event))
+            case "content_block_delta":
+                if self._index(event) not in self._open:
+                    raise Broken("the provider's stream goes on with a block that is not open")
+            case "content_block_stop":
+                self._open.discard(self._index(event))
+            case "message_delta":
+                self._count(event.get("usage"))
+                delta = event.get("delta")
+                self._reason |= type(delta) is dict and bool(delta.get("stop_reason"))
+            case "message_stop":
+                if not self._begun or self._open or not self._reason:
+                    raise Broken(_TOO_EARLY)
+                self.done = True
+            case _:
+                pass  # `ping`, and what is new: clients of this API pass over it
+
+    def _begin(self, message: object) -> None:
+        if self._begun or type(message) is not dict:
+            raise Broken("the provider's stream begins twice, or with no message")
+        self._begun = True
+        self._count(message.get("usage"))
+        self.served_by = str(message.get("model") or "")[:200]
+
+    def _index(self, event: Mapping[str, Any]) -> int:
+        index = event.get("index")
+        if not self._begun or type(index) is not int:
+            raise Broken("the provider's stream holds a block that belongs to no message")
+        return index
+
+    def _count(self, usage: object) -> None:
+        """Take over what is said of tokens: later numbers stand for the whole message."""
+        if type(usage) is dict:
+            self._usage |= {name: n for name, n in usage.items() if n is not None}
+            self.tokens = highest(self.tokens, tokens_of(self._usage))
 
 
 class MessageStream:
     """Passes whole events on (`exchange.Watch`); a stream is complete with its `message_stop`."""
 
-    __slots__ = ("_splitter", "_usage", "done", "error", "served_by", "started", "tokens")
+    __slots__ = ("_course", "_splitter", "error", "started")
 
     def __init__(self) -> None:
         self._splitter = Splitter()
-        self._usage: dict[str, Any] = {}
+        self._course = Course()
         self.started = False
-        self.done = False
         self.error: str | None = None
-        self.tokens: Mapping[str, int] = NO_TOKENS
-        self.served_by = ""
+
+    @property
+    def done(self) -> bool:
+        return self._course.done
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        return self._course.tokens
+
+    @property
+    def served_by(self) -> str:
+        return self._course.served_by
 
     def feed(self, data: bytes) -> bytes:
         if self.done or self.error is not None:
             return b""
-        try:
-            ready = self._splitter.feed(data)
-        except TooLong:
+        ready = self._splitter.feed(data)
+        passed = self._look(ready) if ready else b""
+        if self._splitter.too_long and self.error is None:
             self.error = "an event of the provider's stream is too long"
-            return b""
-        return self._look(ready)
+        return passed
 
     def end(self, *, by_close: bool) -> bytes | None:  # noqa: ARG002 - a port
         if self.error is None and not self.done:
@@ -42,46 +116,26 @@ class MessageStream:
 
     def _look(self, ready: bytes) -> bytes:
         passed: list[bytes] = []
-        for block in blocks(ready):
-            if self.done or self.error is not None:
-                break
-            if self._event(event_of(block).data):
-                passed.append(block)
+        try:
+            for block in blocks(ready):
+                passed.append(self._event(block))
+                if self.done:
+                    break
+        except Broken as broken:
+            self.error = str(broken)
         return b"".join(passed)
 
-    def _event(self, data: bytes) -> bool:
-        """Take note of one event, and say whether it passes on."""
+    def _event(self, block: bytes) -> bytes:
+        """Take note of one event, and return what passes on of it. Raises `Broken`."""
+        name, data = event_of(block)
         if not data:
-            return True
-        try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            document = None
-        if type(document) is not dict:
-            self.error = "the provider's stream holds an event that is not a JSON object"
-            return False
-        match document.get("type"):
-            case "error":
-                said = error_words(document.get("error"))
-                self.error = f"the provider's stream ended with an error: {said}"
-                return False
-            case "message_start":
-                message = document.get("message")
-                if type(message) is dict:
-                    self._count(message.get("usage"))
-                    self.served_by = str(message.get("model") or "")[:200]
-            case "content_block_delta":
-                self.started = True
-            case "message_delta":
-                self._count(document.get("usage"))
-            case "message_stop":
-                self.done = True
-            case _:
-                pass
-        return True
-
-    def _count(self, usage: object) -> None:
-        """Take over what is said of tokens: later numbers stand for the whole message."""
-        if type(usage) is dict:
-            self._usage |= {name: n for name, n in usage.items() if n is not None}
-            self.tokens = tokens_of(self._usage)
+            return block if not name else b""
+        event = object_of(data)
+        self._course.take(event, name)
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            self.started = True
+        if isinstance(kind, str) and name != kind.encode():
+            # Clients pass over what has no name; then a part of the answer would be missing.
+            return write_event(kind.encode(), orjson.dumps(event))
+        return block

@@ -1,8 +1,9 @@
-"""What Anthropic's answers say of their tokens and errors."""
+"""What Anthropic's answers say of their tokens, of errors, and of who made them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from headway.gateway.tally import ended_by
 from headway.kernel.canonical import Json
 
 _MOST_TOKENS: Final = 1 << 40
@@ -43,3 +44,20 @@ def error_words(error: Json) -> str:
     """Return what an error object says, in at most 500 characters."""
     message = error.get("message") if isinstance(error, Mapping) else None
     return message[:500] if isinstance(message, str) and message else "without a message"
+
+
+def fault_of(document: Mapping[str, Any]) -> str | None:
+    """Return why an answer in one piece is none, in words for the caller; None: it is good."""
+    if document.get("type") == "error" or document.get("error"):
+        return ended_by(document.get("error"))
+    if type(document.get("content")) is not list:
+        return "the provider's answer has no `content`"
+    if not isinstance(document.get("stop_reason"), str):
+        return "the provider's answer is not complete: it has no `stop_reason`"
+    return None
+
+
+def served_by(document: Mapping[str, Any]) -> str:
+    """Return what an answer says it was made by."""
+    model = document.get("model")
+    return model[:200] if isinstance(model, str) else ""

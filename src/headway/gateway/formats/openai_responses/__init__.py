@@ -48,6 +48,7 @@ from headway.routing.assignment import UnitHints
 NAME: Final = "openai_responses"
 _DONE: Final = frozenset({"completed", "incomplete"})
 _LATER: Final = frozenset({"queued", "in_progress"})
+"""Of who asked for an answer in the background."""
 
 
 class OpenAIResponses:
@@ -87,19 +88,21 @@ class OpenAIResponses:
     def writer(self, settings: Settings) -> Write:
         return partial(_spliced if settings.only_model else _merged, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes) -> Whole:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
             return Whole("the provider's answer is not JSON")
         if type(document) is not dict:
             return Whole("the provider's answer is not a JSON object")
+        tokens, served = tokens_of(document.get("usage")), served_by(document)
         if (said := failure_of(document)) is not None:
-            return Whole(f"the provider answered with an error: {said}")
-        status = document.get("status")
-        if type(document.get("output")) is not list or status not in _DONE | _LATER:
-            return Whole("the provider's answer is no complete response")
-        return Whole(None, tokens_of(document.get("usage")), served_by(document))
+            return Whole(said, tokens, served)
+        later = ask.document is not None and ask.document.get("background") is True
+        complete = _DONE | _LATER if later else _DONE
+        if type(document.get("output")) is not list or document.get("status") not in complete:
+            return Whole("the provider's answer is no complete response", tokens, served)
+        return Whole(None, tokens, served)
 
     def watch(self, ask: Ask) -> ResponseStream:  # noqa: ARG002 - a port
         return ResponseStream()

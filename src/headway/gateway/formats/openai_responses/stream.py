@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.openai_errors import error_words
-from headway.gateway.sse import Splitter, TooLong, blocks, event_of
+from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
+from headway.gateway.tally import ended_by, highest
 from headway.kernel.canonical import Json
 
 _MOST_TOKENS: Final = 1 << 40
 _FAILED: Final = frozenset({"failed", "cancelled"})
+_LOST: Final = frozenset({"response.failed", "response.cancelled"})
+_COMPLETE: Final = frozenset({"response.completed", "response.incomplete"})
 
 
 class ResponseStream:
@@ -21,10 +21,11 @@ class ResponseStream:
     and is then told as an error, since clients do not raise on it.
     """
 
-    __slots__ = ("_splitter", "done", "error", "served_by", "started", "tokens")
+    __slots__ = ("_begun", "_splitter", "done", "error", "served_by", "started", "tokens")
 
     def __init__(self) -> None:
         self._splitter = Splitter()
+        self._begun = False
         self.started = False
         self.done = False
         self.error: str | None = None
@@ -34,12 +35,11 @@ class ResponseStream:
     def feed(self, data: bytes) -> bytes:
         if self.done or self.error is not None:
             return b""
-        try:
-            ready = self._splitter.feed(data)
-        except TooLong:
+        ready = self._splitter.feed(data)
+        passed = self._look(ready) if ready else b""
+        if self._splitter.too_long and self.error is None:
             self.error = "an event of the provider's stream is too long"
-            return b""
-        return self._look(ready)
+        return passed
 
     def end(self, *, by_close: bool) -> bytes | None:  # noqa: ARG002 - a port
         if self.error is None and not self.done:
@@ -49,52 +49,55 @@ class ResponseStream:
 
     def _look(self, ready: bytes) -> bytes:
         passed: list[bytes] = []
-        for block in blocks(ready):
-            if self.done or self.error is not None:
-                break
-            if self._event(event_of(block).data):
-                passed.append(block)
+        try:
+            for block in blocks(ready):
+                if self._event(block):
+                    passed.append(block)
+                if self.done or self.error is not None:
+                    break
+        except Broken as broken:
+            self.error = str(broken)
         return b"".join(passed)
 
-    def _event(self, data: bytes) -> bool:
-        """Take note of one event, and say whether it passes on."""
-        if not data or data == b"[DONE]":
+    def _event(self, block: bytes) -> bool:
+        """Take note of one event, and say whether it passes on. Raises `Broken`."""
+        name, data = event_of(block)
+        if not data:
+            return not name and block.lstrip().startswith(b":")
+        if data == DONE:
             return True
-        try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            document = None
-        if type(document) is not dict:
-            self.error = "the provider's stream holds an event that is not a JSON object"
-            return False
-        kind = document.get("type")
-        if kind == "error" or document.get("error"):
-            said = error_words(document.get("error") or document)
-            self.error = f"the provider's stream ended with an error: {said}"
-            return False
-        response = document.get("response")
+        event = object_of(data)
+        kind = event.get("type")
+        if kind == "error" or name == b"error" or event.get("error"):
+            raise Broken(ended_by(event.get("error") or event))
+        response = event.get("response")
         if type(response) is dict:
             self._response(str(kind), response)
+        elif not self._begun:
+            raise Broken("the provider's stream does not begin with a response")
         elif isinstance(kind, str) and kind.endswith(".delta"):
             self.started = True
         return True
 
     def _response(self, kind: str, response: dict[str, Any]) -> None:
+        if kind == "response.created" and self._begun:
+            raise Broken("the provider's stream begins twice")
+        self._begun = True
         self.served_by = self.served_by or served_by(response)
         if type(usage := response.get("usage")) is dict:
-            self.tokens = tokens_of(usage)
-        if kind in {"response.completed", "response.incomplete"}:
+            self.tokens = highest(self.tokens, tokens_of(usage))
+        said = failure_of(response)
+        if said is not None or kind in _LOST:
+            self.error = said or ended_by(None)
+        elif kind in _COMPLETE:
             self.done = True
-        elif kind in {"response.failed", "response.cancelled"}:
-            said = failure_of(response) or "without a message"
-            self.error = f"the provider's stream ended with an error: {said}"
 
 
 def failure_of(response: Mapping[str, Any]) -> str | None:
-    """Return why a response failed, None if it did not."""
+    """Return that a response failed, in words for the caller; None if it did not."""
     error = response.get("error")
     if error or response.get("status") in _FAILED:
-        return error_words(error)
+        return ended_by(error)
     return None
 
 

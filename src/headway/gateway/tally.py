@@ -1,0 +1,35 @@
+"""What providers say of tokens and of failures, taken for what it is worth."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from headway.kernel.canonical import Json
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+
+
+def highest(known: Mapping[str, int], told: Mapping[str, int]) -> Mapping[str, int]:
+    """Return tokens by class: numbers are sums so far, so the highest that was told counts.
+
+    A later event that leaves a class out, or says less, takes nothing back that was spent.
+    """
+    if not known:
+        return told
+    return {**known, **{name: max(n, known.get(name, 0)) for name, n in told.items()}}
+
+
+def ended_by(error: Json) -> str:
+    """Say that a provider ended with an error: its word for programs, never its sentences.
+
+    Those speak to the provider's own customer, and may name what is behind this gateway.
+    """
+    word = error
+    if isinstance(error, Mapping):
+        word = next((error[name] for name in ("code", "type") if _is_word(error.get(name))), "")
+    kind = f" ({word})" if _is_word(word) else ""
+    return f"the provider ended its answer with an error{kind}"
+
+
+def _is_word(value: Json) -> bool:
+    return isinstance(value, str) and _WORD.match(value) is not None
