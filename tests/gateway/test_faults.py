@@ -33,7 +33,7 @@ from headway.testing.provider import (
 try:
     import httpx2 as transport
 except ImportError:  # older clients
-    import httpx as transport  # type: ignore[no-redef]
+    import httpx as transport  # type: ignore[no-redef, import-not-found]
 
 BROKEN = (
     openai.APIError,
@@ -173,7 +173,7 @@ def unspared(callers: Callers) -> None:
     traffic.gateway.taken()
 
 
-def every_pair(name: str) -> Any:  # noqa: ANN401 - a decorator
+def every_pair(name: str) -> pytest.MarkDecorator:
     pairs = [pytest.param(*pair, id="-from-".join(pair)) for pair in MODELS]
     return pytest.mark.parametrize(("caller", name), pairs)
 

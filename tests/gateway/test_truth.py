@@ -9,10 +9,11 @@ from typing import Any
 import openai
 import pytest
 
-from headway.gateway.limits import retry_after
+from headway.gateway.truth import wait_of
 from headway.routing.route import Ages, Epoch, Guard
 from headway.testing.gateway import route_of
 from headway.testing.provider import Ending, Framing, Reply
+from headway.tracking.measurement import Measurement
 
 from .conftest import Traffic
 
@@ -158,12 +159,29 @@ def test_message_of_a_refusal_reaches_the_caller(traffic: Traffic) -> None:
         ask(traffic)
 
 
-def test_retry_after_is_capped_and_nonsense_left_out() -> None:
-    assert retry_after(b"3") == 3
-    assert retry_after(b"0.2") == 1
-    assert retry_after(b"4000000") == 120
-    for nonsense in (b"-1", b"0", b"Wed, 21 Oct 2026 07:28:00 GMT", b"nan", b"x", None):
-        assert retry_after(nonsense) is None
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({b"retry-after": b"3"}, 3),
+        ({b"retry-after": b"0.2"}, 0.2),
+        ({b"retry-after": b"4000000"}, 120),
+        ({b"retry-after": b"inf"}, 120),
+        ({b"retry-after": b"Wed, 21 Oct 2026 07:28:20 GMT"}, 20),
+        ({b"retry-after": b"Wed, 21 Oct 2099 07:28:00 GMT"}, 120),
+        ({b"retry-after-ms": b"1500"}, 1.5),
+        ({b"retry-after-ms": b"99999999999"}, 120),
+        ({b"retry-after-ms": b"250", b"retry-after": b"7"}, 0.25),
+        ({b"retry-after-ms": b"soon", b"retry-after": b"7"}, 7),
+        ({b"retry-after": b"Wed, 21 Oct 2026 07:27:00 GMT"}, None),
+        *(({b"retry-after": word}, None) for word in (b"-1", b"0", b"nan", b"x", b"", b"\xff")),
+        ({}, None),
+    ],
+)
+def test_wait_is_read_in_every_form_capped_and_nonsense_left_out(
+    headers: dict[bytes, bytes], seconds: float | None
+) -> None:
+    at = 1_792_567_680_000  # Wed, 21 Oct 2026 07:28:00 GMT
+    assert wait_of(headers, at) == seconds
 
 
 def test_head_of_the_provider_is_let_through_by_name_only(traffic: Traffic) -> None:
@@ -212,8 +230,24 @@ def test_callers_patience_is_the_deadline(traffic: Traffic) -> None:
     connection.close()
 
 
-def test_caller_who_leaves_is_neither_a_success_nor_a_failure(traffic: Traffic) -> None:
-    traffic.provider.script = lambda _: Reply(gap_s=0.02, text="word " * 200)
+def test_caller_who_leaves_is_no_failure_and_what_it_cost_is_counted(traffic: Traffic) -> None:
+    traffic.provider.script = lambda _: Reply(gap_s=0.005, text="word " * 100)
+    leave(traffic)
+    measured = gone(traffic)
+    assert measured.outcomes == {"gone": 1}
+    assert measured.tokens == {"input": 2, "output": 101}
+
+
+def gone(traffic: Traffic) -> Measurement:
+    """Wait until what was read on is counted."""
+    for _ in range(20_000):
+        if measurements := traffic.gateway.taken().measurements:
+            return measurements[0]
+    raise AssertionError("nothing was counted")
+
+
+def leave(traffic: Traffic) -> None:
+    """Read the first event of a stream, and leave."""
     with (
         pytest.raises(ZeroDivisionError),
         traffic.client().chat.completions.create(
@@ -222,12 +256,28 @@ def test_caller_who_leaves_is_neither_a_success_nor_a_failure(traffic: Traffic) 
     ):
         next(iter(stream))
         raise ZeroDivisionError
-    seen: dict[str, dict[str, int]] = {}
-    for _ in range(200):
-        seen = traffic.gateway.outcomes()
-        if seen:
+
+
+def test_what_nobody_waits_for_is_cancelled_beyond_so_many(traffic: Traffic) -> None:
+    traffic.provider.script = lambda _: Reply(gap_s=0.02, text="word " * 200)
+    traffic.gateway.gateway.pipeline.most_reading_on = 0
+    leave(traffic)
+    measured = gone(traffic)
+    assert measured.outcomes == {"gone": 1}
+    assert measured.tokens == {}
+
+
+def test_what_nobody_waits_for_ends_with_the_gateway(traffic: Traffic) -> None:
+    traffic.provider.script = lambda _: Reply(end=Ending.STALL, after=3)
+    leave(traffic)
+    pipeline = traffic.gateway.gateway.pipeline
+    for _ in range(20_000):
+        if traffic.gateway.on_loop(lambda: pipeline.reading_on):
             break
-    assert seen == {"1.0.0": {"gone": 1}}
+    traffic.gateway.on_loop(pipeline.leave_behind)
+    assert gone(traffic).outcomes == {"gone": 1}
+    assert traffic.gateway.on_loop(lambda: (pipeline.reading_on, pipeline.under_way)) == (0, set())
+    assert traffic.gateway.on_loop(lambda: traffic.gateway._pool.connections) == 0
 
 
 def test_slow_reader_holds_the_provider_back(traffic: Traffic) -> None:

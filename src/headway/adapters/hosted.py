@@ -36,6 +36,12 @@ def base_of(base_url: str) -> Base:
     return Base(origin, host, url.path.rstrip("/").encode("ascii"), fields)
 
 
+def hidden_of(base: Base, secret: str | None) -> tuple[bytes, ...]:
+    """Return what no answer of a provider may show: where it is, and with what it was called."""
+    where = dict(base.fields)[b"host"]
+    return (where,) if secret is None else (where, secret.encode("ascii"))
+
+
 def deadlines(timeouts: Timeouts) -> Deadlines:
     """Return a target's time-outs as the engine counts them, in seconds."""
     return Deadlines(

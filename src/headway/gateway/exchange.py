@@ -42,7 +42,7 @@ class Problem:
     """One word for programs: `model_not_found`, `upstream_timeout`."""
     param: str | None = None
     """Which field of the request is meant, if one is."""
-    retry_after: int | None = None
+    retry_after: float | None = None
     """Seconds."""
 
 
@@ -187,6 +187,10 @@ class Prepared:
     """By format; made of the above when a view is compiled."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     retries: int = 0
+    hidden: tuple[bytes, ...] = field(default=(), repr=False)
+    """What must never stand in an answer: the credential, the address."""
+    reads_on: bool = False
+    """An answer whose caller left is read to its end, for the tokens that it costs."""
     local: bool = False
     """It runs in our own runner: its silence is our fault, not the version's."""
     fault: str = ""
@@ -230,6 +234,10 @@ class Format(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def ends_by_framing(self) -> bool:
+        """Only the framing of an answer says that it is whole, its bytes do not."""
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         """Read a request; `model` is the name that stood in the path, if one did.

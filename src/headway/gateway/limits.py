@@ -19,7 +19,7 @@ MOST_FAILURES: Final = 20
 """Wrong keys per minute and address; after that nothing is even hashed."""
 _MOST_ADDRESSES: Final = 10_000
 LONGEST_RETRY_AFTER: Final = 120
-"""Seconds; a client that is told more may wait for days."""
+"""Seconds. OpenAI's client gives up beyond, Anthropic's waits for as many days as it is told."""
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -94,17 +94,6 @@ class Addresses:
         except ValueError:
             return not address  # a unix socket: whoever may open it is the proxy
         return any(found.version == net.version and found in net for net in self._trusted)
-
-
-def retry_after(value: bytes | None) -> int | None:
-    """Return the seconds of a Retry-After that may be passed on; dates and nonsense: None."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        return None
-    return min(LONGEST_RETRY_AFTER, int(seconds + 0.999)) if seconds > 0 else None
 
 
 class _Watched:

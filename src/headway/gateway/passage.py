@@ -13,7 +13,7 @@ event, and a connection that breaks.
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
+from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
 
@@ -32,11 +32,13 @@ from headway.gateway.exchange import (
     Problem,
     Speaker,
     Watch,
+    Whole,
 )
-from headway.gateway.limits import retry_after
+from headway.gateway.formats.open_inference import BINARY
 from headway.gateway.pipeline import CONTROL, Pipeline, Way
 from headway.gateway.resilience import Resilience
 from headway.gateway.spending import Admission
+from headway.gateway.tally import together
 from headway.gateway.view import Destination
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
@@ -51,8 +53,8 @@ _EVENTS_TYPE: Final = (
 )
 _STREAM: Final = b"text/event-stream"
 _BINARY: Final = b"application/octet-stream"
+_BINARY_TYPE: Final = b"content-type: application/octet-stream\r\n"
 _RATES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
-_DOWN: Final = (*_RATES, b"inference-header-content-length")
 """How the names begin of what comes back."""
 _UNSEEN: Final[set[bytes]] = set()
 """Names of answers that no caller sees, remembered: upstreams send the same dozens for ever."""
@@ -94,8 +96,9 @@ class Passage:
     __slots__ = (
         "_admission", "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls",
         "_destination", "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format",
-        "_headers", "_held", "_model", "_over", "_over_at", "_parts", "_pipeline", "_request",
-        "_resilience", "_sending", "_speaker", "_stamp", "_status", "_watch", "_way",
+        "_headers", "_held", "_left_at", "_lost", "_model", "_over", "_over_at", "_parts",
+        "_pipeline", "_request", "_resilience", "_sending", "_speaker", "_stamp",
+        "_status", "_watch", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
@@ -132,6 +135,10 @@ class Passage:
         self._held = b""
         """Events before the first content, which are kept so that another may answer yet."""
         self._first_ms: float | None = None
+        self._lost: Mapping[str, int] = NO_TOKENS
+        """What answers cost that were given up before anybody saw them."""
+        self._left_at = 0.0
+        """Monotonic seconds at which the caller left what is read on; 0.0: nobody did."""
         self._over = False
         self._over_at = 0.0
 
@@ -181,10 +188,41 @@ class Passage:
 
     def _gone(self, call: Call) -> None:
         """Learn that the caller left: neither a success nor a failure of anybody."""
+        outcome = _GONE.get(call.refused, Outcome.CALLER)
+        if outcome is Outcome.GONE and not self._over and self._read_on():
+            return
         if self._sending is not None:
             self._sending.cancel()
         if not self._over:
-            self._end(_GONE.get(call.refused, Outcome.CALLER))
+            self._end(outcome)
+
+    def _read_on(self) -> bool:
+        """Read the answer to its end for its tokens, which are paid for; say whether that is done.
+
+        Nothing is written, so nothing holds the provider back; the version's time-outs end it.
+        """
+        pipeline, sending, destination = self._pipeline, self._sending, self._destination
+        if sending is None or destination is None or not destination.prepared.reads_on:
+            return False
+        if pipeline.reading_on >= pipeline.most_reading_on:
+            return False
+        pipeline.reading_on += 1
+        self._left_at = pipeline.monotonic()
+        sending.resume()
+        return True
+
+    def give_up(self) -> None:
+        """Wait for nothing that only counts: the gateway stops."""
+        if self._left_at and not self._over:
+            self._cancel()
+            self._leave(self._watch)
+
+    def _leave(self, spent: Watch | Whole | None) -> None:
+        """End a request whose caller left before."""
+        if spent is None:
+            self._end(Outcome.GONE)
+        else:
+            self._end(Outcome.GONE, tokens=spent.tokens, served_by=spent.served_by)
 
     def _unwritable(self, _call: Call) -> None:
         if self._sending is not None:
@@ -198,7 +236,7 @@ class Passage:
         """Be looked at by the sweep."""
         if not self._over:
             age = now - self._call.last_byte_at
-            if self._flight is not None:
+            if self._flight is not None and not self._left_at:
                 self._pipeline.accumulator.mark(self._flight, age * 1000)
             if self._watch is not None and not self._watch.started:
                 self._await_content(age)
@@ -325,7 +363,7 @@ class Passage:
         self._status = status
         fields = self._headers = headers.first()
         coding = fields.get(b"content-encoding")
-        if coding is not None and coding.lower() != b"identity":
+        if coding is not None and coding.lower() != b"identity" and status == 200:
             self._cancel()
             self._fail(_unreadable("is compressed, which was not asked for"))
         elif status == 200 and self._asked.stream:
@@ -352,7 +390,7 @@ class Passage:
 
     def _look(self, watch: Watch, data: bytes) -> None:
         events = watch.feed(data)
-        if watch.started and self._first_ms is None:
+        if watch.started and self._first_ms is None and not self._left_at:
             self._first_ms = self._age_ms()
         if self._held:
             events = self._held + events
@@ -413,6 +451,8 @@ class Passage:
     def _pass(self, events: bytes) -> None:
         """Write events to the caller, the head of the answer before the first."""
         call = self._call
+        if self._left_at:
+            return
         if not call.answered:
             call.start(200, self._fields(_EVENTS_TYPE))
             call.on_unwritable = self._unwritable
@@ -420,6 +460,9 @@ class Passage:
         call.write(events)
 
     def _finish_stream(self, watch: Watch) -> None:
+        if self._left_at:
+            self._leave(watch)
+            return
         # At once, not when the upstream ends: a client waits 0.1 s for it and then disconnects.
         if not self._call.answered:
             self._pass(b"")
@@ -438,68 +481,81 @@ class Passage:
             self._refused(status, body)
             return
         whole = self._said.whole(self._asked, body)
+        if self._left_at:
+            self._leave(whole)
+            return
         local = self._destination is not None and self._destination.prepared.local
         error = whole.error
-        if error is None and local and by_close:
+        if error is None and by_close and self._format.ends_by_framing:
             error = "the model's answer broke off"
         if error is None and self._asked.stream:
             error = "the provider answered without a stream, which was asked for"
         if error is not None:
             outcome = Outcome.VERSION if local else Outcome.PROVIDER
-            self._fail(Problem(502, error, outcome, "upstream_error"))
+            self._fail(Problem(502, error, outcome, "upstream_error"), whole)
             return
         said = body if whole.body is None else whole.body
         self._call.respond(200, self._fields(self._type()), said)
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
     def _refused(self, status: int, body: bytes) -> None:
-        """Pass on an answer that says no, as far as callers may see it."""
+        """Pass on an answer that says no, as far as it is true for callers.
+
+        Words of a provider pass where they are about the caller's request. Of everything else,
+        our credential and our account among it, callers learn the status and a code.
+        """
         headers = self._headers
+        wait = truth.wait_of(headers, self._pipeline.clock())
+        if truth.may_be_tried_again(status) and self._again(wait):
+            return
+        if self._left_at:
+            self._leave(None)
+            return
         prepared = self._destination.prepared if self._destination is not None else None
         local = prepared is not None and prepared.local
-        if truth.may_be_tried_again(status) and self._again(headers.get(b"retry-after")):
-            return
         said = headers.get(b"headway-outcome") if local else None
+        if b"content-encoding" in headers:
+            body = b""  # packed, which was not asked for
+        if prepared is not None and any(secret in body for secret in prepared.hidden):
+            body = b""
         complaint = self._said.complaint(body)
         outcome, shown = truth.of_status(status, local=local, said=said, code=complaint.code)
-        # A provider that refuses our credential may quote it.
-        told = shown == status
+        told = shown == status and (local or outcome is Outcome.REFUSED)
         words = _WORDS.get(outcome, f"the provider answered with status {status}")
         problem = Problem(
             shown,
             (complaint.message if told else "") or words,
             outcome,
-            (complaint.code if told else None) or "upstream_error",
+            (complaint.code if told else truth.code_for_callers(shown, status, complaint.code))
+            or "upstream_error",
             complaint.param if told else None,
-            retry_after=retry_after(headers.get(b"retry-after"))
-            or (1 if outcome is Outcome.GATEWAY else None),
+            retry_after=wait or (1 if outcome is Outcome.GATEWAY else None),
         )
         if self._fall_back(problem):
             return
         if told and complaint.body is not None:
-            waits = problem.retry_after
-            lines = JSON_TYPE if waits is None else b"%bretry-after: %d\r\n" % (JSON_TYPE, waits)
-            self._call.respond(shown, self._fields(lines, spent=self._calls > 1), complaint.body)
+            lines = JSON_TYPE + _waiting(problem.retry_after)
+            fields = self._fields(lines, spent=self._calls > 1)
+            self._call.respond(shown, fields, complaint.body)
             self._end(outcome)
         else:
             self._fail(problem)
 
     # Failures
 
-    def _again(self, wait: bytes | None) -> bool:
+    def _again(self, wait: float | None) -> bool:
         """Send the request once more after a pause, if that is allowed; say whether it is."""
         destination = self._destination
-        if destination is None or self._call.answered or self._over:
+        if destination is None or self._call.answered or self._over or self._left_at:
             return False
         if destination.prepared.local or not self._request[0] or self._calls >= _MOST_CALLS:
             return False
         if self._fields_up.get(b"x-stainless-retry-count", b"0") != b"0":
             return False  # the caller's own client tries again already
-        asked = retry_after(wait) if wait is not None else None
-        if asked is not None and asked > _LONGEST_BACKOFF:
+        if wait is not None and wait > _LONGEST_BACKOFF:
             return False
         pause = min(_LONGEST_BACKOFF, _BACKOFF_SECONDS * 2**self._attempts)
-        pause = asked if asked is not None else pause * random.uniform(0.5, 1)  # noqa: S311
+        pause = wait if wait is not None else pause * random.uniform(0.5, 1)  # noqa: S311
         total = destination.prepared.deadlines.total
         if self._age_ms() / 1000 + pause >= total:
             return False
@@ -515,14 +571,16 @@ class Passage:
             self._send(self._destination.prepared)
 
     def _forget_answer(self) -> None:
-        """Drop what has come of an answer that nobody has seen."""
+        """Drop what has come of an answer that nobody has seen; what it cost is kept."""
+        if self._watch is not None and self._watch.tokens:
+            self._lost = together(self._lost, self._watch.tokens)
         self._parts, self._answer_size, self._watch, self._held = [], 0, None, b""
         self._status, self._headers = 0, _NO_ANSWER
 
     def _fall_back(self, problem: Problem) -> bool:
         """Hand the request to the route's fallback, if it has one; the failure still counts."""
         way = self._way
-        if way is None or self._fallen_back or self._call.answered:
+        if way is None or self._fallen_back or self._call.answered or self._left_at:
             return False
         if problem.outcome not in _FALL_BACK_ON or way.assignment.pinned:
             return False
@@ -534,10 +592,12 @@ class Passage:
             return False
         if other is None:
             return False
-        self._record(problem.outcome, self._pipeline.monotonic())
+        spent = self._watch.tokens if self._watch is not None else NO_TOKENS
+        self._record(problem.outcome, self._pipeline.monotonic(), spent)
         self._fallen_back = True
         self._attempts = 0
         self._forget_answer()
+        self._lost = NO_TOKENS
         self._begin(other, self._pipeline.clock())
         try:
             self._go(other.destination)
@@ -545,9 +605,16 @@ class Passage:
             self._fail(refused.problem)
         return True
 
-    def _fail(self, problem: Problem) -> None:
-        """End with a problem: as an answer, or within one that has begun."""
+    def _fail(self, problem: Problem, spent: Whole | None = None) -> None:
+        """End with a problem: as an answer, or within one that has begun.
+
+        `spent`: the answer that is none, for what it says of its tokens.
+        """
         if self._over or self._fall_back(problem):
+            return
+        said = spent or self._watch
+        if self._left_at:
+            self._leave(said)
             return
         call = self._call
         if call.answered:
@@ -555,12 +622,13 @@ class Passage:
             call.abort()
         else:
             self._respond(problem)
-        self._end(problem.outcome)
+        if said is None:
+            self._end(problem.outcome)
+        else:
+            self._end(problem.outcome, tokens=said.tokens, served_by=said.served_by)
 
     def _respond(self, problem: Problem) -> None:
-        lines = [JSON_TYPE]
-        if problem.retry_after is not None:
-            lines.append(b"retry-after: %d\r\n" % problem.retry_after)
+        lines = [JSON_TYPE, _waiting(problem.retry_after)]
         if problem.status == 401:
             lines.append(b"www-authenticate: Bearer\r\n")
         self._call.respond(
@@ -594,7 +662,11 @@ class Passage:
         """Record how it ended, once. `wait`: the upstream has not ended its body yet."""
         self._over = True
         now = self._over_at = self._pipeline.monotonic()
-        self._record(outcome, now, tokens, served_by)
+        if self._lost:
+            tokens = together(self._lost, tokens)
+        if self._left_at:
+            self._pipeline.reading_on -= 1
+        self._record(outcome, self._left_at or now, tokens, served_by)
         if self._admission is not None:
             self._admission.ended(tokens)
         if not wait:
@@ -636,9 +708,13 @@ class Passage:
     # Fields
 
     def _type(self) -> bytes:
+        """Return what the upstream's head says of its body; true of no other body."""
         kind = self._headers.get(b"content-type")
         if kind is not None and kind.lower().startswith(_BINARY):
-            return b"content-type: application/octet-stream\r\n"
+            json_bytes = self._headers.get(BINARY, b"")
+            if json_bytes.isdigit():
+                return b"%b%b: %b\r\n" % (_BINARY_TYPE, BINARY, json_bytes)
+            return _BINARY_TYPE
         return JSON_TYPE
 
     def _fields(self, lines: bytes, *, spent: bool = False) -> FieldLines:
@@ -679,7 +755,7 @@ def _downward(headers: Fields, *, limited: bool) -> bytes:
                 lines.append(b"headway-upstream-request-id: %b\r\n" % value)
         elif limited and name.startswith(_RATES):
             continue
-        elif name.startswith(_DOWN):
+        elif name.startswith(_RATES):
             lines.append(b"%b: %b\r\n" % (name, value))
         elif len(_UNSEEN) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:
             _UNSEEN.add(name)
@@ -692,6 +768,24 @@ _CIRCUIT_OPEN: Final = Problem(
 _NO_CONTENT: Final = Problem(
     504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
 )
+
+
+def _waiting(seconds: float | None) -> bytes:
+    """Return the fields that say how long to wait; both official clients know the second too."""
+    if seconds is None:
+        return b""
+    lines = b"retry-after: %d\r\n" % ceil(seconds)
+    return (
+        lines
+        if seconds == int(seconds)
+        else b"%bretry-after-ms: %d\r\n"
+        % (
+            lines,
+            seconds * 1000,
+        )
+    )
+
+
 _PACKED: Final = Problem(
     415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
 )

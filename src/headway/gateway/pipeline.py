@@ -52,6 +52,9 @@ class UnderWay(Protocol):
     def mark(self, now: float) -> None:
         """Be looked at by the sweep; `now` in monotonic seconds."""
 
+    def give_up(self) -> None:
+        """End if nobody waits for it any more."""
+
 
 class Way:
     """Where one request goes, and what routing said. Plain fields: one is made per request."""
@@ -97,6 +100,9 @@ class Pipeline:
     view: View = field(default_factory=empty_view)
     failed_keys: FailedKeys = field(default_factory=FailedKeys)
     under_way: "set[UnderWay]" = field(default_factory=set)
+    most_reading_on: int = 256
+    """Answers at a time that are read to their end for nobody, only to be counted."""
+    reading_on: int = 0
 
     def __post_init__(self) -> None:
         self.spending = Spending(self.accumulator, self.clock)
@@ -322,6 +328,11 @@ class Pipeline:
     def new_unit(self) -> str:
         """Return a unit that no other request has."""
         return f"{self._unit_start}{next(self._units)}"
+
+    def leave_behind(self) -> None:
+        """End what is read for nobody: called when the gateway stops, before the last flush."""
+        for passage in tuple(self.under_way):
+            passage.give_up()
 
     def sweep(self, _now: float) -> None:
         """Mark how old requests are, and run the limits. Called every 250 ms."""

@@ -19,6 +19,11 @@ def highest(known: Mapping[str, int], told: Mapping[str, int]) -> Mapping[str, i
     return {**known, **{name: max(n, known.get(name, 0)) for name, n in told.items()}}
 
 
+def together(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the sums by class: of two answers that are both paid for."""
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+
+
 def ended_by(error: Json) -> str:
     """Say that a provider ended with an error: its word for programs, never its sentences.
 
@@ -26,10 +31,10 @@ def ended_by(error: Json) -> str:
     """
     word = error
     if isinstance(error, Mapping):
-        word = next((error[name] for name in ("code", "type") if _is_word(error.get(name))), "")
-    kind = f" ({word})" if _is_word(word) else ""
+        word = next((error[name] for name in ("code", "type") if is_word(error.get(name))), "")
+    kind = f" ({word})" if is_word(word) else ""
     return f"the provider ended its answer with an error{kind}"
 
 
-def _is_word(value: Json) -> bool:
+def is_word(value: Json) -> bool:
     return isinstance(value, str) and _WORD.match(value) is not None

@@ -4,9 +4,14 @@ An answer is good only when its own protocol says that it is complete. Everythin
 somebody's doing, and this page says whose.
 """
 
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from headway.gateway.exchange import Problem
+from headway.gateway.limits import LONGEST_RETRY_AFTER
+from headway.gateway.tally import is_word
 from headway.tracking.measurement import Outcome
 from headway.wire.upstream import Failure, FailureKind
 
@@ -95,6 +100,45 @@ def of_failure(failure: Failure, *, local: bool) -> Problem:
         FailureKind.CUT: "the provider's answer broke off",
     }.get(kind, "the provider's answer is not understood")
     return Problem(502, words, Outcome.PROVIDER, "upstream_error")
+
+
+_OF_OUR_ACCOUNT: Final = frozenset({"billing_error", "billing_not_active", "insufficient_quota"})
+
+
+def wait_of(headers: Mapping[bytes, bytes], now: int) -> float | None:
+    """Return for how many seconds a provider asks to be left alone, 120 at most.
+
+    In milliseconds, in seconds, or until a date; `now` in milliseconds UTC. Nonsense and what is
+    over already: None.
+    """
+    for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text) / unit
+        except ValueError:
+            seconds = _until(text.decode("latin-1"), now)
+        if seconds > 0:  # a NaN is not
+            return min(float(LONGEST_RETRY_AFTER), seconds)
+    return None
+
+
+def _until(date: str, now: int) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - now / 1000
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def code_for_callers(shown: int, status: int, code: str | None) -> str | None:
+    """Return the code of a provider's failure if it is true for callers too.
+
+    It is not where it speaks of our credential or of what we have paid.
+    """
+    if shown != status or code in _OF_OUR_ACCOUNT or not is_word(code):
+        return None
+    return code
 
 
 def may_be_tried_again(status: int) -> bool:

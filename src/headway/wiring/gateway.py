@@ -115,6 +115,7 @@ class _Process:
         ready = loop.create_task(self._announce(pipeline))
         await self._until_told(loop, server)
         ready.cancel()
+        pipeline.leave_behind()
         stop.set()
         await asyncio.to_thread(thread.join, _LAST_FLUSH)
         await pipeline.pool.close()

@@ -3,7 +3,7 @@
 from typing import Final
 from urllib.parse import quote
 
-from headway.adapters.hosted import base_of, deadlines
+from headway.adapters.hosted import base_of, deadlines, hidden_of
 from headway.gateway.exchange import Default, Native, Prepared, Release
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
@@ -27,9 +27,9 @@ class InferenceV2:
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
         base = base_of(target.base_url)
         fields = list(base.fields)
-        if target.credential is not None:
-            value = around.secret(target.credential, base.host)
-            fields.append((b"authorization", b"Bearer " + value.encode("ascii")))
+        secret = around.secret(target.credential, base.host) if target.credential else None
+        if secret is not None:
+            fields.append((b"authorization", b"Bearer " + secret.encode("ascii")))
         path = f"/v2/models/{quote(target.model, safe='')}"
         if target.model_version is not None:
             path += f"/versions/{quote(target.model_version, safe='')}"
@@ -43,4 +43,5 @@ class InferenceV2:
             native={"open_inference": Native(head, passes=_PASSES, defaults=_DEFAULTS)},
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
+            hidden=hidden_of(base, secret),
         )

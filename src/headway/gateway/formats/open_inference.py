@@ -41,6 +41,7 @@ class OpenInference:
     """The format; it holds no state."""
 
     name = NAME
+    ends_by_framing = True
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         text = _json_part(body, headers)
@@ -69,11 +70,14 @@ class OpenInference:
         return _untouched
 
     def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
-        # Answers are large and ours to trust but for one thing: an error with a good status.
-        if body[:64].lstrip().startswith(b'{"error"'):
-            return Whole("the model answered with an error")
-        if not body:
+        # Answers are large: what is looked at is what other things than an answer begin with.
+        beginning = body[:64].lstrip()
+        if not beginning:
             return Whole("the model's answer is empty")
+        if beginning.startswith(b'{"error"'):
+            return Whole("the model answered with an error")
+        if not beginning.startswith(b"{"):
+            return Whole("the model's answer is not a JSON object")
         return Whole(None)
 
     def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port

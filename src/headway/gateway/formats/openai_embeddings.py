@@ -41,6 +41,7 @@ class OpenAIEmbeddings:
     """The format; it holds no state."""
 
     name = NAME
+    ends_by_framing = False
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         check_numbers(body)  # an input may be lists of tokens

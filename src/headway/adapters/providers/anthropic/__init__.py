@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headway.adapters.hosted import base_of, deadlines, settings_of
+from headway.adapters.hosted import base_of, deadlines, hidden_of, settings_of
 from headway.adapters.providers.anthropic.chat import AnthropicUpstream
 from headway.gateway.exchange import Default, Native, Prepared, Release
 from headway.gateway.ports import Around
@@ -35,9 +35,9 @@ class Anthropic:
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
         base = base_of(target.base_url)
         fields = [*base.fields, (b"content-type", b"application/json")]
-        if target.credential is not None:
-            value = around.secret(target.credential, base.host)
-            fields.append((b"x-api-key", value.encode("ascii")))
+        secret = around.secret(target.credential, base.host) if target.credential else None
+        if secret is not None:
+            fields.append((b"x-api-key", secret.encode("ascii")))
         if target.api_version is not None:
             fields.append((_VERSION, target.api_version.encode("ascii")))
         lines = write_fields(fields)
@@ -57,4 +57,6 @@ class Anthropic:
             upstream=AnthropicUpstream(),
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
+            hidden=hidden_of(base, secret),
+            reads_on=True,
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
-from headway.adapters.hosted import Base, base_of, deadlines, settings_of
+from headway.adapters.hosted import Base, base_of, deadlines, hidden_of, settings_of
 from headway.adapters.providers.openai.chat import OpenAIUpstream
 from headway.gateway.exchange import Native, Prepared, Release, Settings
 from headway.gateway.formats.openai_responses.merge import said_as_response
@@ -39,7 +39,8 @@ class OpenAI:
         if not isinstance(target, HostedTarget):
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
         base = base_of(target.base_url)
-        lines = _fields(target, base, around)
+        secret = around.secret(target.credential, base.host) if target.credential else None
+        lines = _fields(base, secret)
         query = f"?api-version={quote(target.api_version)}" if target.api_version else ""
 
         def native(format_: str, settings: Settings) -> Native:
@@ -63,13 +64,15 @@ class OpenAI:
             upstream=OpenAIUpstream(limit_field=limit) if "chat" in apis else None,
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
+            hidden=hidden_of(base, secret),
+            reads_on=True,
         )
 
 
-def _fields(target: HostedTarget, base: Base, around: Around) -> FieldLines:
+def _fields(base: Base, secret: str | None) -> FieldLines:
     fields = [*base.fields, (b"content-type", b"application/json")]
-    if target.credential is not None:
-        value = around.secret(target.credential, base.host).encode("ascii")
+    if secret is not None:
+        value = secret.encode("ascii")
         if base.host.endswith(_AZURE):
             fields.append((b"api-key", value))
         else:

@@ -38,8 +38,8 @@ from headway.gateway.formats.openai_chat.stream import (
     tokens_of,
 )
 from headway.gateway.formats.openai_chat.told import ChatTelling, answer_body
-from headway.gateway.openai_errors import complaint, fault
 from headway.gateway.members import flag, model_of
+from headway.gateway.openai_errors import complaint, fault
 from headway.gateway.splice import splice_model
 from headway.gateway.variables import values_of
 from headway.kernel.canonical import Json
@@ -56,6 +56,7 @@ class OpenAIChat:
     """The format; it holds no state."""
 
     name = NAME
+    ends_by_framing = False
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)

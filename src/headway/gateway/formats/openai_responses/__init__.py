@@ -55,6 +55,7 @@ class OpenAIResponses:
     """The format; it holds no state."""
 
     name = NAME
+    ends_by_framing = False
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)
