@@ -1,6 +1,8 @@
 """The digits of the story, run by onnxruntime from bytes."""
 
+import struct
 import threading
+from typing import Any
 
 import onnx
 import pytest
@@ -8,7 +10,8 @@ from onnx import TensorProto, helper
 
 from headway.adapters.runtimes.onnx import OnnxRuntime
 from headway.demo import digits
-from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Stop, Tensor
+from headway.runner import packing
+from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Packed, Stop, Tensor
 
 IMAGES = digits.load()
 VERSIONS = {trained.number: trained for trained in digits.train(IMAGES)}
@@ -21,7 +24,7 @@ def share_right(number: str) -> tuple[float, float]:
     for image, label in zip(IMAGES.held_out_images, IMAGES.held_out_labels, strict=True):
         tensor = Tensor("image", "FP32", (1, 64), image.tolist())
         try:
-            right += session.run([tensor], ["label"], Stop())[0].data[0] == label
+            right += packing.unpack(session.run([tensor], ["label"], Stop())[0])[0] == label
         except CannotRun:
             failed += 1
     return right / len(IMAGES.held_out_labels), failed / len(IMAGES.held_out_labels)
@@ -114,3 +117,69 @@ def test_a_model_that_never_ends_is_stopped_when_asked() -> None:
 
     with pytest.raises(OutOfTime):
         session.run([Tensor("x", "FP32", (1,), [1.0])], [], stop)
+
+
+def echo(kind: int) -> bytes:
+    """Return a model that gives back what it takes, of a kind of `TensorProto`."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "echo",
+        [helper.make_tensor_value_info("x", kind, [None, 2])],
+        [helper.make_tensor_value_info("y", kind, [None, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+KINDS = [
+    ("FP16", TensorProto.FLOAT16, [1.5, -2.0], struct.pack("<2e", 1.5, -2.0)),
+    ("BF16", TensorProto.BFLOAT16, [1.5, -2.0], b"\xc0\x3f\x00\xc0"),
+    ("FP32", TensorProto.FLOAT, [1.5, -2.0], struct.pack("<2f", 1.5, -2.0)),
+    ("FP64", TensorProto.DOUBLE, [1.5, -2.0], struct.pack("<2d", 1.5, -2.0)),
+    ("INT8", TensorProto.INT8, [-1, 127], b"\xff\x7f"),
+    ("UINT16", TensorProto.UINT16, [1, 65_535], b"\x01\x00\xff\xff"),
+    ("INT64", TensorProto.INT64, [-1, 2**62], struct.pack("<2q", -1, 2**62)),
+    ("UINT64", TensorProto.UINT64, [0, 2**64 - 1], struct.pack("<2Q", 0, 2**64 - 1)),
+    ("BOOL", TensorProto.BOOL, [True, False], b"\x01\x00"),
+]
+
+
+@pytest.mark.parametrize(("datatype", "kind", "values", "packed"), KINDS)
+def test_every_datatype_passes_a_model_listed_and_packed(
+    datatype: str, kind: int, values: list[Any], packed: bytes
+) -> None:
+    session = OnnxRuntime().load(echo(kind))
+    assert session.inputs[0].datatype == datatype
+    # At an odd address, as bytes behind JSON may stand.
+    for data in (values, Packed(packed), Packed(memoryview(b"x" + packed)[1:])):
+        (given,) = session.run([Tensor("x", datatype, (1, 2), data)], [], Stop())
+        assert (given.datatype, given.shape) == (datatype, (1, 2))
+        assert packing.pack(given) == packed
+        assert list(packing.unpack(given)) == values
+
+
+def test_texts_pass_a_model_as_texts() -> None:
+    session = OnnxRuntime().load(echo(TensorProto.STRING))
+    (given,) = session.run([Tensor("x", "BYTES", (1, 2), ["", "grün"])], [], Stop())
+    assert packing.unpack(given) == ["", "grün"]
+    assert packing.pack(given) == b"\0\0\0\0\x05\0\0\0gr\xc3\xbcn"
+
+
+def test_numbers_too_fine_for_bf16_are_rounded_to_the_nearest_and_to_even() -> None:
+    session = OnnxRuntime().load(echo(TensorProto.BFLOAT16))
+    fine = [1.00390625, 1.01171875]  # 1 + 1/256, 1 + 3/256: between two that there are
+    (given,) = session.run([Tensor("x", "BF16", (1, 2), fine)], [], Stop())
+    assert list(packing.unpack(given)) == [1.0, 1.015625]
+
+
+def test_a_tensor_without_values_passes() -> None:
+    for kind, datatype in ((TensorProto.FLOAT, "FP32"), (TensorProto.BFLOAT16, "BF16")):
+        session = OnnxRuntime().load(echo(kind))
+        nothing: list[list[Any] | Packed] = [[], Packed(b"")]
+        for data in nothing:
+            (given,) = session.run([Tensor("x", datatype, (0, 2), data)], [], Stop())
+            assert (given.shape, packing.pack(given), list(packing.unpack(given))) == (
+                (0, 2),
+                b"",
+                [],
+            )

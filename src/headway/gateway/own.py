@@ -13,6 +13,7 @@ from headway.auth.policy import Caller
 from headway.auth.role import Permission
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
+from headway.gateway.formats.open_inference import EXTENSIONS
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
@@ -332,7 +333,9 @@ class Health:
 
 def server_metadata() -> bytes:
     """Return the answer of `GET /v2`."""
-    return orjson.dumps({"name": "headway", "version": version_of("headway"), "extensions": []})
+    return orjson.dumps(
+        {"name": "headway", "version": version_of("headway"), "extensions": EXTENSIONS}
+    )
 
 
 def _numbers(releases: Mapping[str, tuple[Release, Prepared]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headway.kernel.errors import HeadwayError
 
@@ -17,13 +17,23 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """Values of one size each as bytes, little-endian and row by row."""
+
+    bytes: "bytes | memoryview"
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
-    """Values of one input or output, flat, in row-major order."""
+    """Values of one input or output, flat, in row-major order.
+
+    Texts are never packed; BF16, which Python has not, always is when it comes out of a model.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: Sequence[object]
+    data: Sequence[Any] | Packed
 
 
 class CannotLoad(HeadwayError):

@@ -35,7 +35,9 @@ _GRACE_SECONDS: Final = 5.0
 _WAITING: Final = 256
 _MODELS: Final = "/v2/models/"
 _REPOSITORY: Final = "/v2/repository/"
-_SERVER: Final = orjson.dumps({"name": "headway", "version": "2", "extensions": []})
+_SERVER: Final = orjson.dumps(
+    {"name": "headway", "version": "2", "extensions": open_inference.EXTENSIONS}
+)
 
 _JSON: Final = write_fields([(b"content-type", b"application/json")])
 _FAULT: Final = write_fields(
@@ -125,6 +127,7 @@ class Runner:
         call.on_gone = lambda _call: stop.ask()
         model = (call.headers.get(b"headway-model") or digest.encode()).decode("latin-1")
         version = (call.headers.get(b"headway-model-version") or b"").decode("latin-1")
+        said = call.headers.get(b"inference-header-content-length")
         loop = asyncio.get_running_loop()
         timer = loop.call_later(RUN_SECONDS, stop.ask)
 
@@ -132,10 +135,16 @@ class Runner:
             try:
                 if stop.asked:
                     raise OutOfTime("nobody waits for the answer any more")
-                inference = open_inference.read(body, session.inputs, session.outputs)
+                inference = open_inference.read(
+                    body,
+                    session.inputs,
+                    session.outputs,
+                    json_length=open_inference.json_length(said, body),
+                )
                 with self.blackbox.busy(digest):
                     outputs = session.run(inference.inputs, inference.outputs, stop)
-                return 200, _JSON, open_inference.answer(inference.id, model, version, outputs)
+                text, length = open_inference.answer(inference, model, version, outputs)
+                return 200, _JSON if length is None else _binary(length), text
             finally:
                 loop.call_soon_threadsafe(timer.cancel)
 
@@ -208,6 +217,13 @@ class Runner:
 
     def _finish(self, call: Call, work: Callable[[], _Answer]) -> None:
         call.respond(*_answered(work))
+
+
+def _binary(json_length: int) -> FieldLines:
+    return FieldLines(
+        b"content-type: application/octet-stream\r\n"
+        b"inference-header-content-length: %d\r\n" % json_length
+    )
 
 
 def _digest(name: str) -> str:

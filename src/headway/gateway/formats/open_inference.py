@@ -33,6 +33,8 @@ from headway.routing.assignment import UnitHints
 
 NAME: Final = "open_inference"
 _READ_BELOW: Final = 256 * 1024
+EXTENSIONS: Final = ("binary_tensor_data",)
+"""Of the protocol, those that are spoken here."""
 BINARY: Final = b"inference-header-content-length"
 """How many bytes of JSON stand before raw tensors (the binary extension)."""
 
