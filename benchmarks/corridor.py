@@ -31,7 +31,7 @@ from headway.judge.verdict import Finding, Verdict, judge
 from headway.kernel.clock import DAY, MINUTE, SECOND
 from headway.routing.allocation import lay_out, reshare
 from headway.routing.assignment import NO_HINTS, UnitHints
-from headway.routing.route import Arm, Role, Route, Rule, whole
+from headway.routing.route import PIN_FOR, Arm, Role, Route, Rule, whole
 from headway.routing.table import compile_route
 from headway.testing.memory import MemoryWork, Store
 from headway.tracking.measurement import DUE_STEP, Outcome
@@ -192,7 +192,7 @@ class Corridor:
                     rules=(Rule(ARMS, segments),),
                     salt=f"{self.chance.integers(1 << 62)}",
                     id=10 + step,
-                    epoch=facts.epoch(DEPLOYMENT, step=step),
+                    epoch=facts.epoch(DEPLOYMENT, step=step, pin_for=PIN_FOR),
                 )
             )
         return [replace(route, salt=routes[0].salt) for route in routes]

@@ -205,7 +205,7 @@ def test_pin_of_an_answer_keeps_its_owner_where_they_are(traffic: Traffic) -> No
         for _ in range(20)
     }
     assert forged == {"1.0.0", "1.1.0"}
-    traffic.serve()  # rolled back: nobody stays on what serves no more
+    traffic.serve()  # nobody stays on what is not there any more
     assert chat(traffic, headway_pin=pin)[1]["headway-version"] == "1.0.0"
 
 

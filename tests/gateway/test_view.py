@@ -110,12 +110,14 @@ def test_pins_are_bound_to_model_and_environment() -> None:
     assert a is not None
     assert b is not None
     assert staging is not None
-    pin = a.arms[0].pin
-    assert COMPILER.pinned(a, pin) is a.arms[0]
-    assert COMPILER.pinned(b, pin) is None
-    assert COMPILER.pinned(staging, pin) is None
-    for odd in ("", ".", "1.1.0.0.", "x" * 500, pin[:-1], pin + "0", "1.1.0.0.é"):
-        assert COMPILER.pinned(a, odd) is None
+    pin = COMPILER.pin(a.route, "1.0.0", 100)
+    assert COMPILER.pinned(view, a, pin, 101) is a.arms[0]
+    assert COMPILER.pinned(view, b, pin, 101) is None
+    assert COMPILER.pinned(view, staging, pin, 101) is None
+    later = pin.replace(".1540.", ".99999.")
+    assert later != pin
+    for odd in ("", ".", "1.1.0.0.", "1.9.1.0.0.", "x" * 500, pin[:-1], pin + "0", "é", later):
+        assert COMPILER.pinned(view, a, odd, 101) is None
 
 
 @pytest.fixture

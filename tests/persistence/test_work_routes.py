@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.conftest import Begin, Work
@@ -19,7 +20,8 @@ from tests.persistence.examples import (
 )
 
 from headway.auth.role import Role
-from headway.kernel.clock import MINUTE, utc_now
+from headway.deployments.rollback import Rollback, RollbackState
+from headway.kernel.clock import DAY, MINUTE, utc_now
 from headway.kernel.errors import Conflict, NotFound
 from headway.registry.model import Alias, State
 from headway.registry.version import SemVer
@@ -225,6 +227,8 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
                 "role": "admin",
                 "models": ["digits"],
                 "environments": ["*"],
+                "paths": ["*"],
+                "limits": {},
                 "expires_at": soon,
             }
         ],
@@ -243,8 +247,10 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
                     "ages": {"errors": [2_000, 600_000]},
                     "thresholds_ms": {"p95": 120.5},
                     "margin": {"errors": 0.2},
+                    "pin_for": 86_400_000,
                 },
                 "guards": [{"arm": "a", "metric": "errors", "above": 0.1, "slower_than_ms": None}],
+                "rolled_back": {},
             }
         ],
         "versions": [
@@ -260,3 +266,37 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
         "aliases": [{"model": "digits", "alias": "champion", "version": "1.1.0"}],
         "names": [{"name": "pmpt_1", "model": "digits"}],
     }
+
+
+@pytest.mark.parametrize(("age", "told"), [(DAY, {"1.1.0": 3}), (8 * DAY, {})])
+def test_gateways_are_told_what_was_taken_off_by_a_rollback_of_late(
+    begin: Begin, age: int, told: dict[str, int]
+) -> None:
+    publish(begin, "1.0.0", "1.1.0", "1.0.0")
+    publish_elsewhere = route(of="other")
+    rollback = Rollback(
+        id="rb_1",
+        model="Digits",
+        environment="production",
+        state=RollbackState.FINISHED,
+        from_revision=2,
+        to_revision=1,
+        published=3,
+        generation=3,
+        automatic=True,
+        actor="headway",
+        why="worse",
+        created_at=utc_now() - age,
+    )
+
+    def fill(work: Work) -> None:
+        work.routes.add(publish_elsewhere)
+        work.rollbacks.add(rollback)
+
+    do(begin, fill)
+    with begin() as work:
+        document: Any = work.source.document()
+    routes = {each["model"]: each for each in document["routes"]}
+
+    assert routes["digits"]["rolled_back"] == told
+    assert routes["other"]["rolled_back"] == {}

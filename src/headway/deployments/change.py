@@ -116,7 +116,7 @@ def with_share(
         slices=template.slices if template else (),
         fallback=template.fallback if template else None,
         revision=(current.revision if current else 0) + 1,
-        epoch=facts.epoch(deployment.id, step=step),
+        epoch=facts.epoch(deployment.id, step=step, pin_for=deployment.plan.pin_for),
         guards=guards_of(deployment.plan.judging.never),
         because=because,
         created_at=at,

@@ -137,7 +137,7 @@ class Facts:
         fields["metrics"] = tuple(Judged.read(row) for row in fields["metrics"])
         return cls(**fields)
 
-    def epoch(self, deployment: str, *, step: int) -> Epoch:
+    def epoch(self, deployment: str, *, step: int, pin_for: int) -> Epoch:
         """Return what gateways must know under the shares of a step."""
         return Epoch(
             deployment=deployment,
@@ -147,6 +147,7 @@ class Facts:
             ages=self.ages,
             thresholds_ms=self.thresholds_ms,
             margin=self.margin,
+            pin_for=pin_for,
         )
 
     def with_thresholds(self, found: Mapping[str, float]) -> Self:

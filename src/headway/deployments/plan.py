@@ -24,6 +24,7 @@ from headway.kernel.quantity import (
     WHOLE_BP,
     format_duration,
 )
+from headway.routing.route import PIN_FOR
 
 PRODUCTION: Final = "production"
 PREVIOUS: Final = "previous"
@@ -235,6 +236,8 @@ class Plan:
     """What stays on one arm; None: as the route has it."""
     judging: Judging = field(default_factory=Judging)
     going_back: GoingBack = field(default_factory=GoingBack)
+    pin_for: int = PIN_FOR
+    """How long an echoed `Headway-Pin` holds that is given out while it runs, ms."""
     alias: str | None = None
     """Moves with the promotion; None: none does."""
     notify: tuple[str, ...] = ()
@@ -252,6 +255,7 @@ class Plan:
             "steps": [step.document() for step in self.steps],
             "judge": self.judging.document(),
             "rollback": self.going_back.document(),
+            "pin_for": format_duration(self.pin_for),
             "conflict": "reject",
             "notify": list(self.notify),
             "metadata": self.metadata,

@@ -51,7 +51,7 @@ from headway.registry.document import (
     only,
     under,
 )
-from headway.routing.route import StickTo
+from headway.routing.route import LONGEST_PIN, PIN_FOR, StickTo
 
 LONGEST: Final = 365 * DAY
 MOST_STEPS: Final = 64
@@ -86,12 +86,13 @@ _KEYS: Final = (
     "steps",
     "judge",
     "rollback",
+    "pin_for",
     "alias",
     "conflict",
     "notify",
     "metadata",
 )
-_LATER_KEYS: Final = ("start", "windows", "stuck", "pin_for")
+_LATER_KEYS: Final = ("start", "windows", "stuck")
 _LATER_VERBS: Final = ("shadow", "approve", "ask")
 _LATER_METRICS: Final = ("cost", "first", "first_token", "length")
 _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -163,6 +164,7 @@ def _read(
         steps=steps,
         judging=judging,
         going_back=_going_back(document.get("rollback", {})),
+        pin_for=_pin_for(document),
         alias=None if alias is None else _alias(alias),
         notify=_notify(document.get("notify", [])),
         metadata=metadata,
@@ -243,6 +245,13 @@ def _going_back(value: Json) -> GoingBack:
         return GoingBack()
     keep_warm = _duration(fields["keep_warm"], pointer="/rollback/keep_warm", most=LONGEST_WARM)
     return GoingBack(keep_warm=keep_warm)
+
+
+def _pin_for(document: Mapping[str, Json]) -> int:
+    if "pin_for" not in document:
+        return PIN_FOR
+    at = "/pin_for"
+    return _duration(document["pin_for"], pointer=at, least=MINUTE, most=LONGEST_PIN)
 
 
 def _notify(value: Json) -> tuple[str, ...]:

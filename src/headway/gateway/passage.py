@@ -717,13 +717,21 @@ class Passage:
             return _BINARY_TYPE
         return JSON_TYPE
 
+    def _where(self) -> FieldLines:
+        destination, way = self._destination, self._way
+        if destination is None:
+            return _NOTHING
+        if way is not None and way.pin and destination is way.destination:
+            return destination.lines_with(way.pin)
+        return destination.lines(self._pipeline.minute)
+
     def _fields(self, lines: bytes, *, spent: bool = False) -> FieldLines:
         """Return the fields of an answer: which version, which route, which request."""
         if not self._stamp:
             pipeline = self._pipeline
             self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
         stamp = self._stamp.encode("ascii")
-        where = self._destination.lines if self._destination is not None else _NOTHING
+        where = self._where()
         admission = self._admission
         return FieldLines(
             b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"

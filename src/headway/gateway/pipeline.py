@@ -23,7 +23,7 @@ from headway.gateway.resilience import Resiliences
 from headway.gateway.spending import Spending
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
-from headway.kernel.clock import Clock
+from headway.kernel.clock import MINUTE, Clock
 from headway.kernel.errors import Unauthenticated, Unavailable
 from headway.kernel.names import nearest
 from headway.routing.assignment import NO_HINTS, OUTSIDE, Assignment, UnitHints
@@ -59,16 +59,23 @@ class UnderWay(Protocol):
 class Way:
     """Where one request goes, and what routing said. Plain fields: one is made per request."""
 
-    __slots__ = ("assignment", "destination", "flags", "served")
+    __slots__ = ("assignment", "destination", "flags", "pin", "served")
 
     def __init__(
-        self, served: Served, destination: Destination, assignment: Assignment, flags: int
+        self,
+        served: Served,
+        destination: Destination,
+        assignment: Assignment,
+        flags: int,
+        pin: str = "",
     ) -> None:
         self.served = served
         self.destination = destination
         self.assignment = assignment
         self.flags = flags
         """Of `tracking.stamp.Flag`, those that the assignment does not tell."""
+        self.pin = pin
+        """The pin that its caller holds, if it led here."""
 
 
 @dataclass(kw_only=True)
@@ -106,6 +113,8 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self.spending = Spending(self.accumulator, self.clock)
+        self.minute = self.clock() // MINUTE
+        """Since 1970, as of the last sweep: when pins are given out and run out."""
         self._units = itertools.count()
         self._unit_start = f"{random.SystemRandom().getrandbits(64):x}."
         self._keys: dict[bytes, KeyEntry] = {}
@@ -252,9 +261,10 @@ class Pipeline:
         if ask.ref is not None:
             return self._pinned(ask, ask.ref, served, hints, flags)
         if (pin := headers.get(b"headway-pin")) is not None:
-            kept = self.compiler.pinned(served, pin.decode("latin-1"))
-            if kept is not None:
-                return Way(served, kept, self._pin(served, kept.release, hints), flags)
+            held = pin.decode("latin-1")
+            kept = self.compiler.pinned(self.view, served, held, self.minute)
+            if kept is not None and kept.arm.key not in self.guards.vetoed(table.route):
+                return Way(served, kept, self._pin(served, kept.release, hints), flags, held)
         attributes = _NO_ATTRIBUTES
         if table.needs_attributes:
             attributes = format_.attributes(ask, headers)
@@ -337,6 +347,7 @@ class Pipeline:
     def sweep(self, _now: float) -> None:
         """Mark how old requests are, and run the limits. Called every 250 ms."""
         now = self.monotonic()
+        self.minute = self.clock() // MINUTE
         for passage in tuple(self.under_way):
             passage.mark(now)
         self.guards.sweep()

@@ -21,6 +21,7 @@ from headway.gateway.dialects import DIALECTS, FORMATS
 from headway.gateway.exchange import Prepared, Release, unusable
 from headway.gateway.speech import speakers
 from headway.kernel.canonical import Json
+from headway.kernel.clock import MINUTE
 from headway.kernel.errors import HeadwayError, Invalid
 from headway.registry.requirement import Requirement
 from headway.registry.target import target_from_document
@@ -49,7 +50,9 @@ class KeyEntry:
 class Destination:
     """One arm of one route revision, with all that a request to it needs, made once."""
 
-    __slots__ = ("arm", "index", "lines", "pin", "prefix", "prepared", "release")
+    __slots__ = (
+        "_lines", "_minute", "_pin", "_revision", "arm", "index", "prefix", "prepared", "release",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,34 +63,54 @@ class Destination:
         prepared: Prepared,
         prefix: Prefix,
         revision: int,
-        pin: str,
+        pin: Callable[[int], str],
     ) -> None:
+        """`pin` writes the pin of who is answered in a minute (since 1970)."""
         self.arm = arm
         self.index = index
         self.release = release
         self.prepared = prepared
         self.prefix = prefix
-        self.pin = pin
-        self.lines: FieldLines = write_fields(
+        self._pin = pin
+        self._revision = revision
+        self._minute = -1
+        self._lines = FieldLines(b"")
+
+    def lines(self, minute: int) -> FieldLines:
+        """Return the fields of every answer from here that is given in this minute."""
+        if minute != self._minute:
+            self._lines = self.lines_with(self._pin(minute))
+            self._minute = minute
+        return self._lines
+
+    def lines_with(self, pin: str) -> FieldLines:
+        """Return the fields of an answer to one who holds this pin: it grows no longer by use."""
+        return write_fields(
             [
-                (b"headway-version", release.version.encode("ascii")),
-                (b"headway-route-revision", str(revision).encode("ascii")),
-                *([(b"headway-pin", pin.encode("ascii"))] if pin else []),
+                (b"headway-version", self.release.version.encode("ascii")),
+                (b"headway-route-revision", str(self._revision).encode("ascii")),
+                (b"headway-pin", pin.encode("ascii")),
             ]
         )
-        """Fields of every answer from here."""
 
 
 class Served:
     """A model in an environment: its route, ready to assign, and where its arms lead."""
 
-    __slots__ = ("arms", "route", "table")
+    __slots__ = ("arms", "rolled_back", "route", "table")
 
-    def __init__(self, table: Table, arms: tuple[Destination, ...]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        arms: tuple[Destination, ...],
+        rolled_back: Mapping[str, int] | None = None,
+    ) -> None:
         self.table = table
         self.route: Route = table.route
         self.arms = arms
         """By `Assignment.arm_index`."""
+        self.rolled_back = rolled_back or {}
+        """By version: the revision with which a rollback took it off. No pin outlives that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +273,8 @@ class Compiler:
                 unusable(f"{route.model}@{arm.version} is not known here"),
             )
             arms.append(self.destination(route, arm, index, release, prepared))
-        return Served(compile_route(route), tuple(arms))
+        # A view file of an earlier build has none.
+        return Served(compile_route(route), tuple(arms), entry.get("rolled_back"))
 
     def destination(
         self, route: Route, arm: Arm, index: int, release: Release, prepared: Prepared
@@ -262,7 +286,7 @@ class Compiler:
             prepared=prepared,
             prefix=Stamper.prefix(route.id, index),
             revision=route.revision,
-            pin=self.pin(route, release.version),
+            pin=lambda minute: self.pin(route, release.version, minute),
         )
 
     def outside(self, served: Served, release: Release, prepared: Prepared) -> Destination:
@@ -270,25 +294,48 @@ class Compiler:
         arm = outside(release.version, release.digest)
         return self.destination(served.route, arm, OUTSIDE, release, prepared)
 
-    def pin(self, route: Route, version: str) -> str:
-        """Return the `Headway-Pin` of a version: who echoes it stays on it while it serves."""
-        return f"{route.revision}.{version}.{self._mac(route, route.revision, version)}"
+    def pin(self, route: Route, version: str, minute: int) -> str:
+        """Return the `Headway-Pin` of a version: who echoes it stays there until it runs out.
 
-    def pinned(self, served: Served, pin: str) -> Destination | None:
-        """Return where a pin leads; None if it is forged, or its version serves no more."""
-        revision, _, rest = pin.partition(".")
+        `minute`: in which it is given out, since 1970.
+        """
+        until = minute + max(1, route.pin_for // MINUTE)
+        mac = self._mac(route, route.revision, until, version)
+        return f"{route.revision}.{until}.{version}.{mac}"
+
+    def pinned(self, view: View, served: Served, pin: str, minute: int) -> Destination | None:
+        """Return where a pin leads; None if it is forged or over, or its version was taken back.
+
+        It outlives a change of the route: a version that is on no arm any more answers on.
+        """
+        parts = pin.split(".", 2)
+        if not pin.isascii() or len(parts) < 3:
+            return None
+        revision, until, rest = parts
         version, _, mac = rest.rpartition(".")
-        if not (revision.isdigit() and len(revision) < 12 and pin.isascii()):
+        if not (_is_number(revision) and _is_number(until)):
             return None
-        if not compare_digest(self._mac(served.route, int(revision), version), mac):
+        if not compare_digest(self._mac(served.route, int(revision), int(until), version), mac):
             return None
-        return next((each for each in served.arms if each.release.version == version), None)
+        if minute >= int(until) or int(revision) < served.rolled_back.get(version, 0):
+            return None
+        arm = next((each for each in served.arms if each.release.version == version), None)
+        if arm is not None:
+            return arm
+        found = view.release(served.route.model, version)
+        if found is None or found[0].state not in _OFFERED:
+            return None
+        return self.outside(served, *found)
 
-    def _mac(self, route: Route, revision: int, version: str) -> str:
-        said = f"{route.model}\n{route.environment}\n{revision}\n{version}".lower()
+    def _mac(self, route: Route, revision: int, until: int, version: str) -> str:
+        said = f"{route.model}\n{route.environment}\n{revision}\n{until}\n{version}".lower()
         return blake2b(
             said.encode(), key=self.pin_key, digest_size=_PIN_MAC, person=b"headway pin"
         ).hexdigest()
+
+
+def _is_number(text: str) -> bool:
+    return text.isdigit() and len(text) < 12
 
 
 def _key(entry: Mapping[str, Any]) -> KeyEntry:

@@ -8,9 +8,18 @@ import sqlalchemy as sa
 
 from headway.kernel.canonical import Json
 from headway.persistence.engine import Transaction
-from headway.persistence.tables import aliases, keys, models, route_revisions, routes, versions
+from headway.persistence.tables import (
+    aliases,
+    keys,
+    models,
+    rollbacks,
+    route_revisions,
+    routes,
+    versions,
+)
 from headway.registry.model import State
 from headway.registry.version import SemVer
+from headway.routing.route import LONGEST_PIN
 
 _GONE: Final = (State.RETIRED, State.YANKED)
 _OFFERED: Final = sa.or_(models.c.archived == 0, models.c.folded.in_(sa.select(routes.c.model)))
@@ -44,11 +53,42 @@ class SqlSource:
             "generation": generation,
             "at": now,
             "keys": self._keys(now),
-            "routes": [_route(row, declared) for row, declared in found],
+            "routes": [
+                _route(row, declared) | {"rolled_back": self._rolled_back(row.route, now)}
+                for row, declared in found
+            ],
             "versions": self._versions(on_arms),
             "aliases": self._aliases(),
             "names": self._names(),
         }
+
+    def _rolled_back(self, route: str, now: int) -> dict[str, Json]:
+        """Return which versions were taken off by rollbacks, and by which revision at last."""
+        before, after = route_revisions.alias("before"), route_revisions.alias("after")
+        query = (
+            sa.select(before.c.declared, after.c.declared.label("restored"), after.c.revision)
+            .select_from(rollbacks)
+            .join(
+                before,
+                sa.and_(
+                    before.c.route == rollbacks.c.route,
+                    before.c.revision == rollbacks.c.from_revision,
+                ),
+            )
+            .join(
+                after,
+                sa.and_(
+                    after.c.route == rollbacks.c.route, after.c.revision == rollbacks.c.published
+                ),
+            )
+            .where(rollbacks.c.route == route, rollbacks.c.created_at > now - LONGEST_PIN)
+            .order_by(after.c.revision)
+        )
+        found: dict[str, Json] = {}
+        for row in self._transaction.rows(query):
+            left = _on_arms(row.declared) - _on_arms(row.restored)
+            found |= dict.fromkeys(sorted(left), row.revision)
+        return found
 
     def _keys(self, now: int) -> list[Json]:
         still_good = sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
@@ -119,7 +159,12 @@ class SqlSource:
         ]
 
 
-def _route(row: sa.Row[Any], declared: Mapping[str, Json]) -> Json:
+def _on_arms(declared: str) -> set[str]:
+    rules = json.loads(declared)["rules"]
+    return {arm["version"] for rule in rules for arm in rule["arms"]}
+
+
+def _route(row: sa.Row[Any], declared: Mapping[str, Json]) -> dict[str, Json]:
     return {
         "id": row.id,
         "model": row.model,

@@ -16,9 +16,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 from headway.kernel.canonical import Json, canonical
+from headway.kernel.clock import DAY, HOUR
 from headway.kernel.quantity import WHOLE_BP
 
 HASH_VERSION: Final = 1
+PIN_FOR: Final = 24 * HOUR
+"""How long a pin holds that was given out when no plan said so, ms."""
+LONGEST_PIN: Final = 7 * DAY
 
 
 class Role(StrEnum):
@@ -139,6 +143,8 @@ class Epoch:
     """`p50` .. `p99` of the stable version's latency, for exceedance."""
     margin: Mapping[str, float] = field(default_factory=dict)
     """Tolerated margin per metric, 0.2 = 20 %."""
+    pin_for: int = PIN_FOR
+    """How long a pin holds that is given out meanwhile, ms."""
 
     def document(self) -> dict[str, Json]:
         return {
@@ -149,6 +155,7 @@ class Epoch:
             "ages": {metric: [ages.m, ages.l] for metric, ages in self.ages.items()},
             "thresholds_ms": dict(self.thresholds_ms),
             "margin": dict(self.margin),
+            "pin_for": self.pin_for,
         }
 
     @classmethod
@@ -214,6 +221,11 @@ class Route:
         last = self.rules[-1]
         stable = (arm for arm in last.arms if arm.role is Role.STABLE)
         return next(stable, None) or max(last.arms, key=lambda arm: last.share_bp(arm.key))
+
+    @property
+    def pin_for(self) -> int:
+        """How long a pin holds that is given out now, ms."""
+        return PIN_FOR if self.epoch is None else self.epoch.pin_for
 
     def versions(self) -> frozenset[str]:
         return frozenset(arm.version for rule in self.rules for arm in rule.arms)

@@ -37,7 +37,7 @@ from headway.registry.ports import ModelQuery, Page, VersionQuery
 from headway.registry.requirement import Requirement
 from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
-from headway.routing.route import Route
+from headway.routing.route import LONGEST_PIN, Route
 from headway.snapshots.snapshot import Snapshot
 from headway.tracking.measurement import (
     MOST_UNITS,
@@ -1223,6 +1223,18 @@ class MemorySource(_Repository):
     def generation(self) -> int:
         return self._t.generation()
 
+    def _rolled_back(self, route: Route, now: int) -> dict[str, Json]:
+        key = _route(route.model, route.environment)
+        found: dict[str, Json] = {}
+        for one in sorted(self._t.rollbacks.all(), key=lambda one: one.published):
+            if _route(one.model, one.environment) == key and one.created_at > now - LONGEST_PIN:
+                before = self._t.routes.get((key, one.from_revision))
+                after = self._t.routes.get((key, one.published))
+                if before is not None and after is not None:
+                    left = before.versions() - after.versions()
+                    found |= dict.fromkeys(sorted(left), one.published)
+        return found
+
     def document(self) -> Mapping[str, Json]:
         routes = MemoryRoutes(self._t).all_current()
         now = self._t.clock()
@@ -1272,6 +1284,7 @@ class MemorySource(_Repository):
                     "declared": route.declared(),
                     "epoch": route.epoch.document() if route.epoch else None,
                     "guards": [guard.document() for guard in route.guards],
+                    "rolled_back": self._rolled_back(route, now),
                 }
                 for route in routes
             ],
