@@ -441,7 +441,9 @@ def test_ids_and_digests_of_keys_are_unique(begin: Begin, second: object) -> Non
 
 def test_a_revoked_key_stays_but_is_no_longer_among_all(begin: Begin) -> None:
     added = do(begin, lambda work: work.keys.add(key()))
-    revoked = do(begin, lambda work: work.keys.save(replace(added, revoked_at=NOON, name="x")))
+    revoked = do(
+        begin, lambda work: work.keys.save(replace(added, revoked_at=NOON, role=Role.VIEWER))
+    )
     assert revoked == replace(added, revoked_at=NOON, revision=2)
     with pytest.raises(Conflict):
         do(begin, lambda work: work.keys.save(added))

@@ -1,6 +1,7 @@
 """`headway keys`: make and revoke keys; on the machine itself for a lost admin key."""
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Final, TypeAlias
@@ -13,6 +14,7 @@ from headway.cli.output import as_json, moment, show, show_one
 from headway.settings import Settings
 
 Command: TypeAlias = Callable[..., None]
+_KNOWN_AFTER_S: Final = 0.5
 
 
 @click.group()
@@ -153,6 +155,8 @@ def create(
         "/keys", {"name": name, "role": role, "limits": limits, **scopes}
     )
     click.echo(made["key"])
+    # Gateways look for changes every 200 ms: who uses the key next finds it known.
+    time.sleep(_KNOWN_AFTER_S)
 
 
 @keys.command("show")
