@@ -229,11 +229,12 @@ def test_merged_stream_keeps_the_callers_options() -> None:
 
 def test_answer_that_holds_an_error_is_a_failure() -> None:
     assert (
-        CHAT.whole(ask(hello()), b'{"error": {"message": "no"}, "choices": []}').error is not None
+        CHAT.whole(ask(hello()), b'{"error": {"message": "no"}, "choices": []}', {}).error
+        is not None
     )
-    assert CHAT.whole(ask(hello()), b"<html>").error is not None
-    assert CHAT.whole(ask(hello()), b'{"choices": 1}').error is not None
-    assert CHAT.whole(ask(hello()), b"[]").error is not None
+    assert CHAT.whole(ask(hello()), b"<html>", {}).error is not None
+    assert CHAT.whole(ask(hello()), b'{"choices": 1}', {}).error is not None
+    assert CHAT.whole(ask(hello()), b"[]", {}).error is not None
 
 
 def test_answer_tells_its_tokens_and_its_maker() -> None:
@@ -252,6 +253,7 @@ def test_answer_tells_its_tokens_and_its_maker() -> None:
                 },
             }
         ).encode(),
+        {},
     )
     assert found.error is None
     assert found.tokens == {"input": 10, "output": 20, "cached": 4, "reasoning": 8}

@@ -91,6 +91,8 @@ class Whole(NamedTuple):
     served_by: str = ""
     body: bytes | None = None
     """What the caller reads; None: the bytes as they came."""
+    fields: bytes | None = None
+    """Lines of the caller's head that say of what kind the body is; None: JSON."""
 
 
 class Complaint(NamedTuple):
@@ -164,6 +166,8 @@ class Native:
     passes: frozenset[bytes] = frozenset()
     """Names of fields that go on as callers send them, beside those that every provider gets."""
     defaults: tuple[Default, ...] = ()
+    answers: "Answers | None" = None
+    """What reads the upstream's answers; None: the format does."""
     up: frozenset[bytes] = field(init=False, repr=False)
     """All that goes on of a caller's head; everything else is ours to say."""
 
@@ -191,6 +195,10 @@ class Prepared:
     """What must never stand in an answer: the credential, the address."""
     reads_on: bool = False
     """An answer whose caller left is read to its end, for the tokens that it costs."""
+    metadata: bytes = field(default=b"", repr=False)
+    """The head of a GET for a description of its inputs and outputs; none: nobody can be asked."""
+    readiness: bytes = field(default=b"", repr=False)
+    """The head of a GET that is answered well if it is ready; none: it is."""
     local: bool = False
     """It runs in our own runner: its silence is our fault, not the version's."""
     fault: str = ""
@@ -203,6 +211,14 @@ NOWHERE: Final = Origin("unix", "")
 def unusable(fault: str) -> Prepared:
     """Return what stands for a version that cannot be called."""
     return Prepared(origin=NOWHERE, native={}, fault=fault)
+
+
+class Answers(Protocol):
+    """Reads answers of a format for one version; methods as those of `Format`."""
+
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole: ...
+
+    def complaint(self, body: bytes) -> Complaint: ...
 
 
 class Watch(Protocol):
@@ -254,8 +270,8 @@ class Format(Protocol):
         Made once per version, so that what is always the same is decided before a request comes.
         """
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:
-        """Look at a complete answer with a good status."""
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:
+        """Look at a complete answer with a good status; `headers` are those of the upstream."""
 
     def watch(self, ask: Ask) -> Watch | None:
         """Return what looks at the answer as a stream; None: this format has none."""
@@ -345,7 +361,7 @@ class Speaker(Protocol):
     def write(self) -> Write: ...
 
     @property
-    def whole(self) -> Callable[[Ask, bytes], Whole]:
+    def whole(self) -> Callable[[Ask, bytes, Fields], Whole]:
         """Looks at a complete answer with a good status."""
 
     @property

@@ -1,6 +1,7 @@
 """What a gateway answers by itself: lists of models, their descriptions, health."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from typing import Any, Final
@@ -27,27 +28,34 @@ JSON: Final = FieldLines(b"content-type: application/json\r\n")
 PROBLEM: Final = FieldLines(b"content-type: application/problem+json\r\n")
 _PATIENCE: Final = Deadlines(connect=1.0, first_byte=2.0, idle=2.0, total=3.0)
 _LOAD_PATIENCE: Final = Deadlines(connect=1.0, first_byte=130.0, idle=10.0, total=150.0)
+_PATIENCE_WITH_OTHERS: Final = 30.0
+_LARGEST: Final = 1 << 20
+"""Bytes of an answer to a small question; what is larger is none."""
 _MOST_LISTED: Final = 1_000
 Told = Callable[[int, bytes], None]
 """Takes the status and the body of an answer; status 0: there was none."""
 
 
 class Asked:
-    """A small question to one of our own processes (`Receiver`)."""
+    """A small question to one of our own processes, or about a model (`Receiver`)."""
 
     def __init__(self, told: Told) -> None:
         self._told = told
         self._status = 0
         self._parts: list[bytes] = []
+        self._size = 0
 
     def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
         self._status = status
 
     def on_data(self, data: bytes) -> None:
-        self._parts.append(data)
+        self._size += len(data)
+        if self._size <= _LARGEST:
+            self._parts.append(data)
 
     def on_complete(self, *, by_close: bool) -> None:  # noqa: ARG002 - a port
-        self._told(self._status, b"".join(self._parts))
+        whole = self._size <= _LARGEST
+        self._told(self._status if whole else 0, b"".join(self._parts))
 
     def on_failure(self, failure: Failure) -> None:  # noqa: ARG002 - a port
         self._told(0, b"")
@@ -110,38 +118,26 @@ class Models:
             self._refuse(call, refused.problem, inference_fault)
             return
         numbers = _numbers(pipeline.view.releases.get(served.route.model.lower(), {}))
-        document: dict[str, Any] = {
+        names = {
             "name": served.route.model,
             "versions": numbers if ref is None else [release.version],
-            "platform": "openai" if release.artifact is None else "onnx_onnxv1",
-            "inputs": [],
-            "outputs": [],
         }
-        if release.artifact is None:
+        if not prepared.metadata:
+            platform = getattr(release.target, "provider", "")
+            document = {**names, "platform": platform, "inputs": [], "outputs": []}
             call.respond(200, JSON, orjson.dumps(document))
             return
 
         def told(status: int, body: bytes) -> None:
-            if status != 200:
-                problem = Problem(
-                    503,
-                    "the process that runs this model does not describe it now",
-                    Outcome.GATEWAY,
-                    "runner_unavailable",
-                    retry_after=1,
-                )
+            described = _described(body) if status == 200 else None
+            if described is None:
+                problem = _undescribed(status, local=prepared.local)
                 respond_problem(call, problem, JSON, inference_fault(problem))
-                return
-            named = {"name": document["name"], "versions": document["versions"]}
-            call.respond(200, JSON, orjson.dumps(orjson.loads(body) | named))
+            else:
+                call.respond(200, JSON, orjson.dumps({**names, **described}))
 
-        pipeline.pool.send(
-            prepared.origin,
-            question(f"/v2/models/{release.artifact}"),
-            b"",
-            Asked(told),
-            _LOAD_PATIENCE,
-        )
+        patience = _LOAD_PATIENCE if prepared.local else _short(prepared.deadlines)
+        pipeline.pool.send(prepared.origin, prepared.metadata, b"", Asked(told), patience)
 
     def ready(self, call: Call, model: str, ref: str | None) -> None:
         """Answer `GET /v2/models/{model}[/versions/{version}]/ready`; clients read the status."""
@@ -150,9 +146,23 @@ class Models:
         except NotAnswered as refused:
             self._refuse(call, refused.problem, inference_fault)
             return
-        good = served.route.enabled and not prepared.fault
-        document = {"name": served.route.model, "ready": good}
-        call.respond(200 if good else 503, JSON, orjson.dumps(document))
+
+        def answer(*, ready: bool) -> None:
+            document = {"name": served.route.model, "ready": ready}
+            call.respond(200 if ready else 503, JSON, orjson.dumps(document))
+
+        if not served.route.enabled or prepared.fault:
+            answer(ready=False)
+        elif not prepared.readiness:
+            answer(ready=True)
+        else:
+            self._pipeline.pool.send(
+                prepared.origin,
+                prepared.readiness,
+                b"",
+                Asked(lambda status, body: answer(ready=status == 200 and not _denies(body))),
+                _short(prepared.deadlines),
+            )
 
     def _release(
         self, call: Call, model: str, ref: str | None
@@ -166,6 +176,49 @@ class Models:
         if found is None:
             raise NotAnswered(_no_version(model, ref or "stable"))
         return served, *found
+
+
+def _short(deadlines: Deadlines) -> Deadlines:
+    """Return a version's time-outs for a question about it, which nobody waits for very long."""
+    return replace(deadlines, total=min(deadlines.total, _PATIENCE_WITH_OTHERS))
+
+
+def _described(body: bytes) -> dict[str, Any] | None:
+    """Return what a server says of a model's tensors; None: nothing that can be understood."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    found = {key: document.get(key, []) for key in ("inputs", "outputs")}
+    if not all(type(tensors) is list for tensors in found.values()):
+        return None
+    return {"platform": str(document.get("platform", ""))[:128], **found}
+
+
+def _undescribed(status: int, *, local: bool) -> Problem:
+    if local:
+        return Problem(
+            503,
+            "the process that runs this model does not describe it now",
+            Outcome.GATEWAY,
+            "runner_unavailable",
+            retry_after=1,
+        )
+    words = "does not know it" if status == 404 else "does not describe it now"
+    return Problem(
+        502, f"the server that runs this model {words}", Outcome.PROVIDER, "upstream_error"
+    )
+
+
+def _denies(body: bytes) -> bool:
+    """Say whether an answer with a good status says that a model is not ready."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False  # only the status counts, and some servers say nothing else
+    return type(document) is dict and document.get("ready") is False
 
 
 def _no_version(model: str, ref: str) -> Problem:

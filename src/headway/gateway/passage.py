@@ -34,7 +34,6 @@ from headway.gateway.exchange import (
     Watch,
     Whole,
 )
-from headway.gateway.formats.open_inference import BINARY
 from headway.gateway.pipeline import CONTROL, Pipeline, Way
 from headway.gateway.resilience import Resilience
 from headway.gateway.spending import Admission
@@ -52,8 +51,6 @@ _EVENTS_TYPE: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 )
 _STREAM: Final = b"text/event-stream"
-_BINARY: Final = b"application/octet-stream"
-_BINARY_TYPE: Final = b"content-type: application/octet-stream\r\n"
 _RATES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 """How the names begin of what comes back."""
 _UNSEEN: Final[set[bytes]] = set()
@@ -480,7 +477,7 @@ class Passage:
         if status != 200:
             self._refused(status, body)
             return
-        whole = self._said.whole(self._asked, body)
+        whole = self._said.whole(self._asked, body, self._headers)
         if self._left_at:
             self._leave(whole)
             return
@@ -495,7 +492,8 @@ class Passage:
             self._fail(Problem(502, error, outcome, "upstream_error"), whole)
             return
         said = body if whole.body is None else whole.body
-        self._call.respond(200, self._fields(self._type()), said)
+        kind = JSON_TYPE if whole.fields is None else whole.fields
+        self._call.respond(200, self._fields(kind), said)
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
     def _refused(self, status: int, body: bytes) -> None:
@@ -706,16 +704,6 @@ class Passage:
         return max(0.0, (self._pipeline.monotonic() - self._call.last_byte_at) * 1000)
 
     # Fields
-
-    def _type(self) -> bytes:
-        """Return what the upstream's head says of its body; true of no other body."""
-        kind = self._headers.get(b"content-type")
-        if kind is not None and kind.lower().startswith(_BINARY):
-            json_bytes = self._headers.get(BINARY, b"")
-            if json_bytes.isdigit():
-                return b"%b%b: %b\r\n" % (_BINARY_TYPE, BINARY, json_bytes)
-            return _BINARY_TYPE
-        return JSON_TYPE
 
     def _where(self) -> FieldLines:
         destination, way = self._destination, self._way

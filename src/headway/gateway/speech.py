@@ -53,9 +53,10 @@ class Same:
     def __init__(self, format_: Format, native: Native) -> None:
         self.native: Final = native
         self.write: Final = format_.writer(native.settings)
-        self.whole: Final = format_.whole
+        answers = native.answers or format_
+        self.whole: Final = answers.whole
         self.watch: Final = format_.watch
-        self.complaint: Final = format_.complaint
+        self.complaint: Final = answers.complaint
 
 
 class Translated:
@@ -81,7 +82,7 @@ class Translated:
             )
             raise NotAnswered(problem) from None
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         answer = self._upstream.answer(body)
         if isinstance(answer, str):
             return Whole(answer)

@@ -54,7 +54,7 @@ def of_status(
         if status in _REFUSED:
             return Outcome.REFUSED, status
         return Outcome.GATEWAY, 503
-    if status == 404 and code == "model_not_found":
+    if status in {400, 404} and code == "model_not_found":
         return Outcome.VERSION, 502
     if status in _REFUSED:
         return Outcome.REFUSED, status

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from headway.adapters.hosted import base_of, deadlines, hidden_of
 from headway.gateway.exchange import Default, Native, Prepared, Release
+from headway.gateway.formats.open_inference import NAME, Renamed
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
 from headway.registry.target import InferenceTarget
@@ -30,18 +31,27 @@ class InferenceV2:
         secret = around.secret(target.credential, base.host) if target.credential else None
         if secret is not None:
             fields.append((b"authorization", b"Bearer " + secret.encode("ascii")))
-        path = f"/v2/models/{quote(target.model, safe='')}"
-        if target.model_version is not None:
-            path += f"/versions/{quote(target.model_version, safe='')}"
-        head = request_head(
-            b"POST",
-            base.path.removesuffix(b"/v2") + f"{path}/infer".encode(),
-            write_fields(fields),
+        path = base.path.removesuffix(b"/v2") + _path(target)
+        lines = write_fields(fields)
+        native = Native(
+            request_head(b"POST", path + b"/infer", lines),
+            passes=_PASSES,
+            defaults=_DEFAULTS,
+            answers=Renamed(model=release.model, version=release.version, theirs=target.model),
         )
         return Prepared(
             origin=base.origin,
-            native={"open_inference": Native(head, passes=_PASSES, defaults=_DEFAULTS)},
+            native={NAME: native},
+            metadata=request_head(b"GET", path, lines) + b"\r\n",
+            readiness=request_head(b"GET", path + b"/ready", lines) + b"\r\n",
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
             hidden=hidden_of(base, secret),
         )
+
+
+def _path(target: InferenceTarget) -> bytes:
+    path = f"/v2/models/{quote(target.model, safe='')}"
+    if target.model_version is not None:
+        path += f"/versions/{quote(target.model_version, safe='')}"
+    return path.encode("ascii")

@@ -4,6 +4,7 @@ from typing import Final
 
 from headway.adapters.hosted import deadlines
 from headway.gateway.exchange import Native, Prepared, Release
+from headway.gateway.formats.open_inference import NAME
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
 from headway.registry.target import LocalTarget
@@ -34,10 +35,12 @@ class Local:
                 (b"headway-model-version", release.version.encode("ascii")),
             ]
         )
-        path = b"/v2/models/%b/infer" % artifact.encode("ascii")
+        path = b"/v2/models/%b" % artifact.encode("ascii")
+        native = Native(request_head(b"POST", path + b"/infer", lines), passes=_PASSES)
         return Prepared(
             origin=Origin("unix", around.runner),
-            native={"open_inference": Native(request_head(b"POST", path, lines), passes=_PASSES)},
+            native={NAME: native},
+            metadata=request_head(b"GET", path, lines) + b"\r\n",
             deadlines=deadlines(target.timeouts),
             local=True,
         )

@@ -5,6 +5,7 @@ The model stands in the path, so the bytes of the body pass untouched. They are 
 left to the runner, which reads it anyway.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ class OpenInference:
     def writer(self, settings: Settings) -> Write:  # noqa: ARG002 - a port
         return _untouched
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         # Answers are large: what is looked at is what other things than an answer begin with.
         beginning = body[:64].lstrip()
         if not beginning:
@@ -80,7 +81,14 @@ class OpenInference:
             return Whole("the model answered with an error")
         if not beginning.startswith(b"{"):
             return Whole("the model's answer is not a JSON object")
-        return Whole(None)
+        try:
+            length = _json_length(body, headers)
+        except ValueError:
+            return Whole("the model's answer is shorter than it says")
+        end = len(body) if length is None else length
+        if not body[max(0, end - 64) : end].rstrip().endswith(b"}"):
+            return Whole("the model's answer is not a whole JSON object")
+        return Whole(None, fields=None if length is None else _binary(length))
 
     def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port
         return None
@@ -100,17 +108,138 @@ class OpenInference:
         return Complaint(error, body=body) if isinstance(error, str) else Complaint()
 
 
+class Renamed:
+    """Reads answers of a server that knows a model by another name (`exchange.Answers`).
+
+    What its answers call the model is replaced by what callers call it; their tensors, their `id`
+    and what else they hold pass as they came.
+    """
+
+    def __init__(self, *, model: str, version: str, theirs: str) -> None:
+        self._name, self._version = orjson.dumps(model), orjson.dumps(version)
+        self._ours = {"model_name": model, "model_version": version}
+        self._quoted = re.compile(rf"""(['"`]){re.escape(theirs)}\1""")
+        self._shown = rf"\g<1>{model}\g<1>"
+
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:
+        found = _FORMAT.whole(ask, body, headers)
+        if found.error is not None:
+            return found
+        length = _json_length(body, headers)
+        text = body if length is None else body[:length]
+        said = self._spliced(text) or self._written(text)
+        if said is None:
+            return Whole("the model's answer is not a JSON object")
+        renamed, served_by = said
+        if length is None:
+            return Whole(None, served_by=served_by, body=renamed)
+        return Whole(
+            None,
+            served_by=served_by,
+            body=renamed + body[length:],
+            fields=_binary(len(renamed)),
+        )
+
+    def complaint(self, body: bytes) -> Complaint:
+        """Read a refusal; `model_not_found` is told of what is no refusal of the protocol's.
+
+        Nothing but the version's own words leads there, so whoever does not know the path does
+        not know the model.
+        """
+        message = _message(body)
+        if message is None:
+            return Complaint(code=_UNKNOWN)
+        unknown = _UNKNOWN if _IS_UNKNOWN.search(message) else None
+        return Complaint(self._quoted.sub(self._shown, message), unknown)
+
+    def _spliced(self, text: bytes) -> tuple[bytes, str] | None:
+        """Return the same bytes with other names; None if they must be written anew."""
+        if text.count(b'"model_name"') != 1 or text.count(b'"model_version"') > 1:
+            return None
+        name = _NAME.search(text)
+        if name is None or b"\\u00" in text:
+            return None
+        version = _VERSION.search(text)
+        served_by = name[2].decode("utf-8", "replace")
+        ours = b"%b%b" % (name[1], self._name)
+        if version is None:
+            if b'"model_version"' in text:
+                return None
+            ours = b'%b,"model_version":%b' % (ours, self._version)
+        else:
+            if version[2] != b"null":
+                said = version[2].strip(b'"').decode("utf-8", "replace")
+                served_by = f"{served_by} {said}"
+            theirs = b"%b%b" % (version[1], self._version)
+            text = text.replace(version[0], theirs, 1)
+        return text.replace(name[0], ours, 1), served_by
+
+    def _written(self, text: bytes) -> tuple[bytes, str] | None:
+        try:
+            document = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return None
+        if type(document) is not dict:
+            return None
+        named = (document.get("model_name"), document.get("model_version"))
+        served_by = " ".join(str(each) for each in named if isinstance(each, str | int))
+        return orjson.dumps(document | self._ours), served_by
+
+
+_FORMAT: Final = OpenInference()
+_UNKNOWN: Final = "model_not_found"
+_IS_UNKNOWN: Final = re.compile(
+    r"unknown model|model\b.*\b(not found|does ?n[o']t exist|not exist)", re.IGNORECASE
+)
+_NAME: Final = re.compile(rb'("model_name"\s*:\s*)"([^"\\]*)"')
+_VERSION: Final = re.compile(rb'("model_version"\s*:\s*)("[^"\\]*"|null|[0-9]+)')
+_LONGEST_MESSAGE: Final = 1_000
+
+
+def _message(body: bytes) -> str | None:
+    """Return the first line of what a refusal says, None if it is none.
+
+    The protocol has `error`; KServe and MLServer tell of malformed requests in `detail`. Further
+    lines may be a traceback.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if type(document) is not dict:
+        return None
+    said = document.get("error", document.get("detail"))
+    if type(said) is list and said and type(said[0]) is dict:
+        said = said[0].get("msg")
+    if type(said) is not str:
+        return None
+    first = said.strip().partition("\n")[0]
+    return "" if first.startswith("Traceback") else first[:_LONGEST_MESSAGE]
+
+
 def _untouched(ask: Ask, headers: Fields) -> bytes:  # noqa: ARG001 - a `Write`
     return ask.body
 
 
 def _json_part(body: bytes, headers: Fields) -> bytes:
+    try:
+        return body[: _json_length(body, headers)]
+    except ValueError as error:
+        raise malformed(str(error)) from None
+
+
+def _json_length(body: bytes, headers: Fields) -> int | None:
+    """Return how many bytes are JSON, None if all are. Raises `ValueError` for what cannot be."""
     length = headers.get(BINARY)
     if length is None:
-        return body
+        return None
     if not length.isdigit() or len(length) > 12 or int(length) > len(body):
-        raise malformed("Inference-Header-Content-Length is no length within the body")
-    return body[: int(length)]
+        raise ValueError("Inference-Header-Content-Length is no length within the body")
+    return int(length)
+
+
+def _binary(length: int) -> bytes:
+    return b"content-type: application/octet-stream\r\n%b: %d\r\n" % (BINARY, length)
 
 
 def _sequence(parameters: Json) -> str | None:

@@ -92,7 +92,7 @@ class AnthropicMessages:
     def writer(self, settings: Settings) -> Write:
         return partial(_spliced if settings.only_model else _merged, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -139,7 +139,7 @@ class AnthropicCounting(AnthropicMessages):
             return partial(_spliced, settings)
         return partial(_merged_for_counting, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:

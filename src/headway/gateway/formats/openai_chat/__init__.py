@@ -93,7 +93,7 @@ class OpenAIChat:
             return partial(_spliced, settings)
         return partial(_merged, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:  # noqa: ARG002 - a port
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:

@@ -89,7 +89,7 @@ class OpenAIResponses:
     def writer(self, settings: Settings) -> Write:
         return partial(_spliced if settings.only_model else _merged, settings)
 
-    def whole(self, ask: Ask, body: bytes) -> Whole:
+    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
