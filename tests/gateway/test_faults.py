@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anthropic
+import numpy as np
 import openai
 import pytest
+import tritonclient.http as triton
 from tests.gateway.conftest import Traffic, prepare
+from tritonclient.utils import InferenceServerException
 
 from headway.adapters.outbound import Outbound
 from headway.gateway.resilience import Resilience, Resiliences
@@ -130,6 +133,13 @@ def targets(provider: ScriptedProvider, **more: object) -> Mapping[str, dict[str
         "chat-at-openai": {**gpt, "apis": ["chat"]},
         "responses-at-openai": {**gpt, "apis": ["responses"]},
         "any-at-anthropic": {**claude, **common},
+        "embeddings-at-openai": {**gpt, "apis": ["embeddings"]},
+        "digits-at-triton": {
+            "provider": "inference_v2",
+            "base_url": provider.root,
+            "model": "digits",
+            **common,
+        },
     }
 
 
@@ -454,3 +464,146 @@ def test_several_choices_are_all_complete_or_none_is(callers: Callers) -> None:
     ):
         list(stream)
     assert outcomes(callers.traffic) == {"ok": 1, "provider": 1}
+
+
+LIMITED = {
+    "429": (None, None),
+    "429 with seconds": ("7", None),
+    "429 with milliseconds": ("2", "1500"),
+    "429 with a date": ("120", None),
+    "429 with an absurd wait": ("120", None),
+}
+
+
+@every_pair("provider")
+@WAYS
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_providers_limit_is_told_with_its_wait(
+    callers: Callers, caller: str, provider: str, name: str, *, stream: bool
+) -> None:
+    reply = replace(
+        FAULTS[name],
+        code="rate_limit_exceeded",
+        error="organization org-canary is limited",
+        headers={**FAULTS[name].headers, "x-ratelimit-remaining-requests": "0"},
+    )
+    callers.traffic.provider.script = lambda _: reply
+    with pytest.raises((openai.RateLimitError, anthropic.RateLimitError)) as raised:
+        callers.ask(caller, MODELS[caller, provider], stream=stream)
+    fields = raised.value.response.headers
+    assert (fields.get("retry-after"), fields.get("retry-after-ms")) == LIMITED[name]
+    assert fields["x-ratelimit-remaining-requests"] == "0"
+    assert "org-canary" not in raised.value.response.text
+    if isinstance(raised.value, openai.RateLimitError):
+        assert raised.value.code == "rate_limit_exceeded"
+
+
+@every_pair("provider")
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("code", ["invalid_api_key", "insufficient_quota"])
+def test_refused_credential_of_ours_is_never_the_callers(
+    callers: Callers, caller: str, provider: str, status: int, code: str
+) -> None:
+    quoted = f"Incorrect API key provided: {CREDENTIAL}"
+    callers.traffic.provider.script = lambda _: Reply(status=status, error=quoted, code=code)
+    with pytest.raises((openai.InternalServerError, anthropic.InternalServerError)) as raised:
+        callers.ask(caller, MODELS[caller, provider], stream=False)
+    assert raised.value.status_code == 502
+    assert CREDENTIAL not in raised.value.response.text
+    assert code not in raised.value.response.text
+
+
+@every_pair("provider")
+@WAYS
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422])
+def test_words_about_the_callers_request_reach_it_unless_they_hold_a_secret(
+    callers: Callers, caller: str, provider: str, status: int, *, stream: bool
+) -> None:
+    port = callers.traffic.provider.port
+    told: list[str] = []
+    for words in ("too long by 7 tokens", f"key {CREDENTIAL}", f"ask 127.0.0.1:{port}"):
+        callers.traffic.provider.script = lambda _, said=words: Reply(status=status, error=said)
+        with pytest.raises((openai.APIStatusError, anthropic.APIStatusError)) as raised:
+            callers.ask(caller, MODELS[caller, provider], stream=stream)
+        assert raised.value.status_code == status
+        told.append(raised.value.response.text)
+    assert "too long by 7 tokens" in told[0]
+    assert CREDENTIAL not in told[1]
+    assert str(port) not in told[2]
+    assert outcomes(callers.traffic) == {"refused": 3}
+
+
+@every_pair("provider")
+@WAYS
+def test_errors_within_an_answer_say_a_word_and_no_sentence(
+    callers: Callers, caller: str, provider: str, *, stream: bool
+) -> None:
+    reply = replace(
+        FAULTS["error within"], error=f"{CREDENTIAL} at 10.9.8.7", code="overloaded_error"
+    )
+    callers.traffic.provider.script = lambda _: reply
+    with pytest.raises(BROKEN) as raised:
+        callers.ask(caller, MODELS[caller, provider], stream=stream)
+    told = f"{raised.value} {getattr(raised.value, 'body', '')}"
+    assert "overloaded_error" in told
+    assert CREDENTIAL not in told
+    assert "10.9.8.7" not in told
+
+
+def test_tokens_of_a_try_that_failed_are_counted_with_those_of_the_next(
+    callers: Callers,
+) -> None:
+    serve(callers.traffic, retries=1)
+    replies = iter(
+        [
+            replace(FAULTS["error before the first content"], input_tokens=90, output_tokens=0),
+            Reply(input_tokens=90, output_tokens=5),
+        ]
+    )
+    callers.traffic.provider.script = lambda _: next(replies)
+    heard = callers.ask("messages", "any-at-anthropic", stream=True)
+    serve(callers.traffic)
+    assert heard.text == Reply().text
+    (measured,) = callers.traffic.gateway.taken().measurements
+    assert measured.tokens == {"input": 180, "output": 5}
+
+
+WHOLE_ONLY = {
+    # Faults that mean the same to a format that has no stream.
+    name: reply
+    for name, reply in {**FAULTS, "stall": SILENCES["stall"]}.items()
+    if name != "polite end before the first content"
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_ONLY)
+@pytest.mark.parametrize("format_", ["embeddings", "count_tokens", "infer"])
+def test_formats_without_streams_are_as_truthful(
+    callers: Callers, format_: str, name: str
+) -> None:
+    traffic = callers.traffic
+    traffic.provider.script = lambda _: WHOLE_ONLY[name]
+    with pytest.raises((*BROKEN, InferenceServerException)) as raised:
+        if format_ == "embeddings":
+            callers.gpt.embeddings.create(model="embeddings-at-openai", input=["a", "b"])
+        elif format_ == "count_tokens":
+            callers.claude.messages.count_tokens(model="any-at-anthropic", messages=ASKED)
+        else:
+            infer(traffic)
+    assert outcomes(traffic) == {"provider": 1}
+    assert "10.1.2.3" not in str(raised.value)
+    assert "sk-quoted" not in str(raised.value)
+
+
+def infer(traffic: Traffic) -> None:
+    client = triton.InferenceServerClient(f"127.0.0.1:{traffic.gateway.port}")
+    tensor = triton.InferInput("x", [3], "INT64")
+    tensor.set_data_from_numpy(np.array([1, 2, 3]), binary_data=False)
+    try:
+        client.infer(
+            "digits-at-triton",
+            [tensor],
+            headers={"authorization": f"Bearer {traffic.gateway.key}"},
+        )
+    finally:
+        client.close()
