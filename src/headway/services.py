@@ -14,6 +14,7 @@ from headway.registry.service import RegistryService
 from headway.routing.service import RoutingService
 from headway.snapshots.service import SnapshotService
 from headway.tracking.feedback import FeedbackService
+from headway.tracking.price_service import PriceService
 from headway.tracking.service import TrackingService
 
 
@@ -29,6 +30,7 @@ class Services:
     rollbacks: RollbackService
     tracking: TrackingService
     feedback: FeedbackService
+    prices: PriceService
     history: HistoryService
     begin: answer.Begin
     """For the answers that are kept beside their effect; the same Begin as the services'."""

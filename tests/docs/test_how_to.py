@@ -133,7 +133,9 @@ def typed(commands: str, folder: Path, environment: Mapping[str, str]) -> str:
 
 
 @pytest.mark.usefixtures("bot")
-@pytest.mark.parametrize("name", ["chat-canary", "feedback", "keys", "limits", "roll-back"])
+@pytest.mark.parametrize(
+    "name", ["chat-canary", "feedback", "keys", "limits", "prices", "roll-back"]
+)
 def test_the_commands_of_a_how_to_work(here: Here, tmp_path: Path, name: str) -> None:
     said = typed(here.written(script(HOW_TO / f"{name}.md")), tmp_path, here.environment())
 
@@ -142,6 +144,7 @@ def test_the_commands_of_a_how_to_work(here: Here, tmp_path: Path, name: str) ->
         "feedback": "[True, True, True]",
         "keys": "rescue",
         "limits": "100,000 tpm, $50/month",
+        "prices": "taken back",
         "roll-back": "1.1.0 answers again",
     }
     assert wanted[name] in said

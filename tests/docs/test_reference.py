@@ -65,7 +65,17 @@ def test_every_operation_is_described(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_described() -> None:
-    collector = Known(totals=[], unrouted={}, routes=[], active=[], free_bytes=0)
+    collector = Known(
+        totals=[],
+        unrouted={},
+        routes=[],
+        active=[],
+        free_bytes=0,
+        costs={},
+        priced={},
+        keys=[],
+        key_counts={},
+    )
     suffix = {"counter": "_total", "info": "_info"}
     there = {metric.name + suffix.get(metric.type, "") for metric in collector.collect()}
     told = set(re.findall(r"^\| `(headway_[a-z_]+)`", text("metrics.md"), re.MULTILINE))

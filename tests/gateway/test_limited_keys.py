@@ -32,11 +32,12 @@ class Limited:
         self.secret = Secret.generate()
         traffic.gateway.clock = lambda: self.now
 
-    def by(self, **more: Any) -> None:
-        """Give the key limits, or paths."""
+    def by(self, *, price: Any = (), **more: Any) -> None:
+        """Give the key limits, or paths; `price`: of what the version calls, as in documents."""
         gateway = self.traffic.gateway
         self.traffic.serve(
             route_of("bot", [("stable", "1.0.0", 10_000)]),
+            prices={("bot", "1.0.0"): price},
             keys=[key_entry(self.secret.text, gateway.digest, role="caller", **more)],
         )
 
@@ -266,3 +267,127 @@ def test_a_key_calls_only_its_paths(limited: Limited) -> None:
         headers={"authorization": f"Bearer {limited.secret.text}"},
     )
     assert answer.status_code == 200
+
+
+# Money
+
+DAY = 24 * 3_600_000
+TODAY = NOON - NOON % DAY
+DEAR = {"input": 1_000_000_000_000, "output": 1_000_000_000_000}
+"""A dollar a token, in pico-dollars."""
+
+
+def used(limited: Limited) -> int:
+    """Ask once; return how many tokens that took."""
+    limited.ask()
+    tokens = limited.traffic.gateway.taken().measurements[0].tokens
+    return tokens["input"] + tokens["output"]
+
+
+def test_a_budget_that_is_spent_is_refused_until_the_next_day(limited: Limited) -> None:
+    limited.by(limits={"day": 1_000_000}, price=[[0, DEAR]])
+
+    limited.ask()  # below its budget: let through, and paid afterwards
+    with pytest.raises(openai.RateLimitError) as refused:
+        limited.ask()
+
+    assert refused.value.code == refused.value.type == "insufficient_quota"
+    assert "$1 a day: the next day begins at 2026-09-22T00:00:00Z" in str(refused.value)
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert refused.value.response.headers["retry-after"] == "120"
+    limited.now = TODAY + DAY - 1
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+    limited.now = TODAY + DAY
+    limited.ask()
+
+
+def test_an_sdk_that_is_told_of_a_spent_budget_does_not_ask_again(limited: Limited) -> None:
+    limited.by(limits={"day": 1}, price=[[0, DEAR]])
+    limited.ask()
+    patient = limited.openai.with_options(max_retries=5)
+
+    with pytest.raises(openai.RateLimitError):
+        patient.chat.completions.create(model="bot", messages=HELLO)
+    assert limited.traffic.gateway.taken().unrouted == {"policy": 1}
+
+
+def test_a_day_ends_and_the_month_goes_on(limited: Limited) -> None:
+    limited.by(limits={"day": 1, "month": 2}, price=[[0, DEAR]])
+    limited.ask()
+    limited.now = TODAY + DAY
+
+    with pytest.raises(openai.RateLimitError, match="a month"):
+        limited.ask()
+    limited.now = TODAY + 20 * DAY  # in October
+    limited.ask()
+
+
+def test_what_a_request_cost_is_counted_to_the_nano_dollar(limited: Limited) -> None:
+    price = [[0, {"input": 150_000, "output": 600_000}]]
+    limited.by(limits={"day": 5_000_000, "month": 9_000_000}, price=price)
+    limited.ask()
+    batch = limited.traffic.gateway.taken()
+    tokens, key_id = batch.measurements[0].tokens, limited.secret.id
+
+    nano = tokens["input"] * 150 + tokens["output"] * 600
+    month = NOON - 20 * DAY - NOON % DAY  # 1 September
+    assert batch.windows[("usd/day", TODAY, key_id)] == nano
+    assert batch.windows[("usd/month", month, key_id)] == nano
+    assert batch.costs == {("bot", "production", "1.0.0", "nano_usd"): nano}
+    assert batch.key_counts[(key_id, "cost", "nano_usd")] == nano
+    assert batch.key_counts[(key_id, "outcome", "ok")] == 1
+    assert batch.key_counts[(key_id, "token", "input")] == tokens["input"]
+
+
+def test_without_a_price_a_budget_lets_through_and_says_that_it_does_not_know(
+    limited: Limited,
+) -> None:
+    limited.by(limits={"day": 1})
+    limited.ask()
+    limited.ask()
+    batch = limited.traffic.gateway.taken()
+
+    key_id = limited.secret.id
+    assert batch.windows[("unpriced/day", TODAY, key_id)] == 2
+    assert ("usd/day", TODAY, key_id) not in batch.windows
+    assert batch.costs == {("bot", "production", "1.0.0", "unpriced"): 2}
+    assert batch.key_counts[(key_id, "cost", "unpriced")] == 2
+
+
+def test_a_price_counts_from_its_time_on(limited: Limited) -> None:
+    price = [[0, {"input": 1000, "output": 1000}], [NOON + MINUTE, {"input": 0, "output": 0}]]
+    limited.by(price=price)
+    n = used(limited)
+    limited.now = NOON + MINUTE
+    limited.ask()
+
+    assert limited.traffic.gateway.taken().costs == {("bot", "production", "1.0.0", "nano_usd"): 0}
+    limited.now = NOON
+    limited.ask()
+    assert limited.traffic.gateway.taken().costs == {("bot", "production", "1.0.0", "nano_usd"): n}
+
+
+def test_money_that_others_spent_counts(limited: Limited) -> None:
+    limited.by(limits={"day": 1_000_000}, price=[[0, DEAR]])
+    gateway = limited.traffic.gateway
+    spent = Others({("usd/day", TODAY, limited.secret.id): 1_000_000_000})
+    gateway.on_loop(lambda: gateway.gateway.pipeline.spending.told(spent))
+
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+
+
+def test_what_a_key_does_is_counted_by_its_outcome(limited: Limited) -> None:
+    limited.by(limits={"requests": 2})
+    limited.ask()
+    with pytest.raises(openai.NotFoundError):
+        limited.openai.chat.completions.create(model="nobody", messages=HELLO)
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
+    counts = limited.traffic.gateway.taken().key_counts
+
+    key_id = limited.secret.id
+    outcomes = {name: n for (key, kind, name), n in counts.items() if kind == "outcome"}
+    assert outcomes == {"ok": 1, "caller": 1, "policy": 1}
+    assert {key for key, _, _ in counts} == {key_id}

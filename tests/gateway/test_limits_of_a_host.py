@@ -81,7 +81,9 @@ class Process:
 
 
 def _ended(admission: Admission) -> bool:
-    admission.ended({"input": 3, "output": 2})
+    if admission.problem is None:
+        admission.spent({"input": 3, "output": 2}, None)
+    admission.ended()
     return admission.problem is None
 
 

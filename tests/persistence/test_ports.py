@@ -13,6 +13,7 @@ from headway.registry.ports import Begin as ForRegistry
 from headway.routing.ports import Begin as ForRoutes
 from headway.testing import memory
 from headway.tracking.ports import Begin as ForTracking
+from headway.tracking.price_service import Begin as ForPrices
 
 
 def test_the_work_of_a_database_fits_every_port(sqlite_database: Database) -> None:
@@ -26,7 +27,8 @@ def test_the_work_of_a_database_fits_every_port(sqlite_database: Database) -> No
         ForRegistry,
         ForRoutes,
         ForTracking,
-    ] = (begin, begin, begin, begin, begin, begin, begin, begin)
+        ForPrices,
+    ] = (begin, begin, begin, begin, begin, begin, begin, begin, begin)
     assert all(fits)
 
 
@@ -41,5 +43,6 @@ def test_the_work_in_memory_fits_every_port() -> None:
         ForRegistry,
         ForRoutes,
         ForTracking,
-    ] = (begin, begin, begin, begin, begin, begin, begin, begin)
+        ForPrices,
+    ] = (begin, begin, begin, begin, begin, begin, begin, begin, begin)
     assert all(fits)

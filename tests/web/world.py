@@ -25,6 +25,8 @@ from headway.services import Services
 from headway.snapshots.service import SnapshotService
 from headway.testing import memory
 from headway.tracking.feedback import FeedbackService
+from headway.tracking.price import Timeline
+from headway.tracking.price_service import PriceService, Upstream
 from headway.tracking.service import TrackingService
 from headway.tracking.stamp import Stamper
 from headway.web.transaction import Joined
@@ -39,6 +41,9 @@ class World:
 
     def __init__(self, folder: Path, *, begin: Joined[Any] | None = None) -> None:
         self.now = NOW
+        self.edition = "prices 1"
+        self.published: dict[Upstream, Timeline] = {}
+        """What the published prices say."""
         self.begin = begin or Joined(partial(memory.begin, memory.Store(), self.clock))
         self.keys = KeyService(self.begin, self.clock, digester(b"k" * 32))
         self.stamper = Stamper(b"s" * 32)
@@ -62,6 +67,9 @@ class World:
             rollbacks=RollbackService(self.begin, checks, new_id=ids),
             tracking=TrackingService(self.begin, self.clock),
             feedback=FeedbackService(self.begin, self.stamper),
+            prices=PriceService(
+                self.begin, self.clock, lambda _: self.published, lambda: self.edition
+            ),
             history=HistoryService(self.begin),
             begin=self.begin,
             clock=self.clock,

@@ -184,6 +184,12 @@ class KeyService:
                 after = more[-1].id
         return found[:limit]
 
+    def living(self, *, by: Caller) -> Sequence[Key]:
+        """Return all keys that are not revoked, for who may read metrics."""
+        check(by, Permission.METRICS_READ)
+        with self.begin() as work:
+            return [key for key in work.keys.all() if _sees(by, key)]
+
     def revoke(self, key_id: str, *, by: Caller, why: str = "") -> Key:
         """Make a key work no more; again is harmless. `Conflict` for the last admin key."""
         check(by, Permission.KEYS_WRITE)

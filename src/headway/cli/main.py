@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "rollback": ("headway.cli.rollback:rollback", "Go back; see who went back."),
     "snapshots": ("headway.cli.rollback:snapshots", "Routes as they were."),
     "measurements": ("headway.cli.measurements:measurements", "What requests showed."),
+    "prices": ("headway.cli.prices:prices", "What the models of providers cost."),
     "feedback": ("headway.cli.measurements:feedback", "Say how good an answer was."),
 }
 

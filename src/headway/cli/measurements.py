@@ -1,5 +1,8 @@
 """`headway measurements` and `headway feedback`: what requests showed, and what people say."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from headway.cli.client import Refusal, from_environment
@@ -22,7 +25,7 @@ def measurements(
     step: str | None,
     output: str,
 ) -> None:
-    """Show counts, latency and tokens of a model; of the last hour unless --since says more."""
+    """Show counts, latency, tokens, cost of a model; of the last hour unless --since says more."""
     query = {"model": model, "environment": environment, "version": version, "from": since}
     told = from_environment().call("GET", "/measurements", query=query | {"step": step})
     if output != "json":
@@ -39,6 +42,7 @@ def measurements(
             ("MEDIAN", lambda m: _milliseconds(m["latency_ms"]["p50"])),
             ("P95", lambda m: _milliseconds(m["latency_ms"]["p95"])),
             ("TOKENS", lambda m: m["tokens"] or None),
+            ("COST", _cost),
         ],
         whole=told,
     )
@@ -46,6 +50,14 @@ def measurements(
         for score in told["scores"]:
             said = f"{score['mean']:.3g} on average of {score['n']:,}"
             click.echo(f"score {score['name']} of {score['version']}: {said}")
+
+
+def _cost(measured: Mapping[str, Any]) -> str | None:
+    """Return dollars; what has a cost that nobody knows says so."""
+    cost = measured["cost_usd"]
+    if cost is None:
+        return "unknown" if any(measured["tokens"].values()) else None
+    return f"${cost:,.6f}".rstrip("0").rstrip(".")
 
 
 def _milliseconds(value: float | None) -> str | None:

@@ -171,7 +171,9 @@ def _measured(metric: str, side: dict[str, Any]) -> str:
 def _amount(metric: str, value: float | None, *, sign: str = "") -> str:
     """Write a value with its unit: milliseconds, a rate, a mean."""
     if value is None:
-        return "-"
+        return "unknown" if metric == "cost_usd" else "-"
+    if metric == "cost_usd":
+        return f"{sign and ('-' if value < 0 else '+')}${abs(value):.3g}"
     if metric.startswith(("latency", "first")):
         return f"{value:{sign}.1f} ms"
     if metric == "errors" and sign:

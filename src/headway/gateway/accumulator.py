@@ -34,9 +34,13 @@ from headway.routing.assignment import Assignment, judged_arms
 from headway.routing.route import Ages, Arm, Epoch, Guard, Role, Route
 from headway.tracking.measurement import (
     ERRORS,
+    NANO,
+    UNPRICED,
     Batch,
+    CostOf,
     Count,
     FirstEvent,
+    KeyCount,
     Measurement,
     Outcome,
     Veto,
@@ -241,7 +245,10 @@ class _Sums:
 class _Open:
     """What came in since the last freeze. Written by the loop's thread alone."""
 
-    __slots__ = ("busy", "counts", "firsts", "key_uses", "sums", "unrouted", "vetoes", "windows")
+    __slots__ = (
+        "busy", "costs", "counts", "firsts", "key_uses", "keys", "sums", "unrouted", "vetoes",
+        "windows",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.busy = False
@@ -252,6 +259,19 @@ class _Open:
         self.key_uses: dict[str, int] = {}
         self.unrouted: dict[str, int] = {}
         self.windows: dict[WindowKey, int] = {}
+        self.keys: dict[str, _KeySums] = {}
+        self.costs: dict[CostOf, int] = {}
+
+
+class _KeySums:
+    """What one key did."""
+
+    __slots__ = ("costs", "outcomes", "tokens")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = {}
+        self.tokens: dict[str, int] = {}
+        self.costs: dict[str, int] = {}
 
 
 class Accumulator:
@@ -376,6 +396,40 @@ class Accumulator:
             windows[place] = windows.get(place, 0) + n
         open_.busy = False
 
+    def key_ended(self, key_id: str, outcome: Outcome) -> None:
+        """Note how a request of a key ended."""
+        open_ = self._enter()
+        sums = open_.keys.get(key_id)
+        if sums is None:
+            sums = open_.keys[key_id] = _KeySums()
+        sums.outcomes[outcome] = sums.outcomes.get(outcome, 0) + 1
+        open_.busy = False
+
+    def spent(
+        self,
+        key_id: str,
+        version_of: tuple[str, str, str],
+        tokens: Mapping[str, int],
+        cost: int | None,
+    ) -> None:
+        """Note what was used of a version.
+
+        `version_of`: its model, the environment, its number. `key_id`: who used it, "" for
+        ourselves. `cost`: nano-dollars; None: nobody knows.
+        """
+        kind, n = (UNPRICED, 1) if cost is None else (NANO, cost)
+        open_ = self._enter()
+        costs = open_.costs
+        place = (*version_of, kind)
+        costs[place] = costs.get(place, 0) + n
+        if key_id:
+            sums = open_.keys.get(key_id)
+            if sums is None:
+                sums = open_.keys[key_id] = _KeySums()
+            sums.costs[kind] = sums.costs.get(kind, 0) + n
+            _add_up(sums.tokens, tokens)
+        open_.busy = False
+
     def guard_counts(self, deployment: str) -> tuple[GuardCount, ...]:
         """Return what happened since the last call, one per epoch and arm, and start anew."""
         watched = self._watched.get(deployment)
@@ -413,6 +467,8 @@ class Accumulator:
             key_uses=taken.key_uses,
             unrouted=taken.unrouted,
             windows=taken.windows,
+            key_counts=_key_counts(taken),
+            costs=taken.costs,
         )
         self._out = (seq, pending)
         return pending.batch(
@@ -440,6 +496,8 @@ class Accumulator:
                 key_uses=batch.key_uses,
                 unrouted=batch.unrouted,
                 windows=batch.windows,
+                key_counts=batch.key_counts,
+                costs=batch.costs,
                 dropped=batch.dropped,
             )
         self._kept, self._out = pending, None
@@ -682,6 +740,19 @@ def _measurements(taken: _Open) -> list[Measurement]:
         )
         for (lane, minute), sums in taken.sums.items()
     ]
+
+
+def _key_counts(taken: _Open) -> dict[KeyCount, int]:
+    return {
+        (key_id, kind, str(name)): n
+        for key_id, sums in taken.keys.items()
+        for kind, of_kind in (
+            ("outcome", sums.outcomes),
+            ("token", sums.tokens),
+            ("cost", sums.costs),
+        )
+        for name, n in of_kind.items()
+    }
 
 
 def _counts(taken: _Open) -> dict[str, list[Count]]:

@@ -1,12 +1,23 @@
 """What waits for the store: added up while it waits, bounded, and handed over as a batch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from headway.auth.limits import SHORT
-from headway.tracking.measurement import Batch, Count, FirstEvent, Measurement, Veto, WindowKey
+from headway.tracking.measurement import (
+    Batch,
+    CostOf,
+    Count,
+    FirstEvent,
+    KeyCount,
+    Measurement,
+    Veto,
+    WindowKey,
+)
 from headway.tracking.sketch import Sketch
+
+K = TypeVar("K", bound=Hashable)
 
 _Row: TypeAlias = tuple[str, str, str, str, int]
 _Key: TypeAlias = tuple[str, int, str, str, int, int, bool]
@@ -19,7 +30,8 @@ class Backlog:
     """Sums and evidence by key. A batch made of it never changes when more is added."""
 
     __slots__ = (
-        "_counts", "_dropped", "_firsts", "_key_uses", "_rows", "_unrouted", "_vetoes", "_windows",
+        "_costs", "_counts", "_dropped", "_firsts", "_key_counts", "_key_uses", "_rows",
+        "_unrouted", "_vetoes", "_windows",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -30,6 +42,8 @@ class Backlog:
         self._key_uses: dict[str, int] = {}
         self._unrouted: dict[str, int] = {}
         self._windows: dict[WindowKey, int] = {}
+        self._key_counts: dict[KeyCount, int] = {}
+        self._costs: dict[CostOf, int] = {}
         self._dropped = 0
 
     def add(
@@ -42,6 +56,8 @@ class Backlog:
         key_uses: Mapping[str, int],
         unrouted: Mapping[str, int],
         windows: Mapping[WindowKey, int],
+        key_counts: Mapping[KeyCount, int],
+        costs: Mapping[CostOf, int],
         dropped: int = 0,
     ) -> None:
         for one in measurements:
@@ -59,8 +75,9 @@ class Backlog:
         for key_id, minute in key_uses.items():
             self._key_uses[key_id] = max(minute, self._key_uses.get(key_id, 0))
         self._unrouted = _sums(self._unrouted, unrouted)
-        for window, n in windows.items():
-            self._windows[window] = self._windows.get(window, 0) + n
+        _add_up(self._windows, windows)
+        _add_up(self._key_counts, key_counts)
+        _add_up(self._costs, costs)
         self._dropped += dropped
 
     def trim(self, most_rows: int) -> bool:
@@ -119,6 +136,8 @@ class Backlog:
             spender=spender,
             windows=dict(self._windows),
             under_way=dict(under_way or {}),
+            key_counts=dict(self._key_counts),
+            costs=dict(self._costs),
             dropped=self._dropped,
         )
 
@@ -139,6 +158,11 @@ def merged(one: Measurement, other: Measurement) -> Measurement:
         tokens=_sums(one.tokens, other.tokens),
         served_by=_sums(one.served_by, other.served_by),
     )
+
+
+def _add_up(sums: dict[K, int], more: Mapping[K, int]) -> None:
+    for key, n in more.items():
+        sums[key] = sums.get(key, 0) + n
 
 
 def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from headway.registry.prompt import Template
 from headway.registry.target import LocalTarget, Target
 from headway.routing.assignment import UnitHints
 from headway.tracking.measurement import Outcome
+from headway.tracking.price import Timeline, rates_at
 from headway.wire.framing import FieldLines
 from headway.wire.upstream import Deadlines, Origin
 
@@ -139,6 +140,13 @@ class Release:
     digest: str
     state: str
     target: Target
+    prices: Timeline = ()
+    """Of what it calls; empty: nobody knows them."""
+
+    def cost(self, tokens: Mapping[str, int], at: int) -> int | None:
+        """Return nano-dollars of what was used then (ms); None: nobody knows."""
+        rates = rates_at(self.prices, at)
+        return None if rates is None else rates.cost(tokens)
 
     @property
     def artifact(self) -> str | None:

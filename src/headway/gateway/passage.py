@@ -162,6 +162,8 @@ class Passage:
         """End before the body is read."""
         self._respond(problem)
         self._pipeline.accumulator.unrouted(problem.outcome)
+        if self._caller is not CONTROL:
+            self._pipeline.accumulator.key_ended(self._caller.id, problem.outcome)
 
     # From the caller
 
@@ -591,7 +593,11 @@ class Passage:
         if other is None:
             return False
         spent = self._watch.tokens if self._watch is not None else NO_TOKENS
+        if self._lost:
+            spent = together(self._lost, spent)
         self._record(problem.outcome, self._pipeline.monotonic(), spent)
+        if spent:
+            self._spend(spent)
         self._fallen_back = True
         self._attempts = 0
         self._forget_answer()
@@ -665,10 +671,30 @@ class Passage:
         if self._left_at:
             self._pipeline.reading_on -= 1
         self._record(outcome, self._left_at or now, tokens, served_by)
+        if tokens:
+            self._spend(tokens)
+        if self._caller is not CONTROL:
+            self._pipeline.accumulator.key_ended(self._caller.id, outcome)
         if self._admission is not None:
-            self._admission.ended(tokens)
+            self._admission.ended()
         if not wait:
             self._pipeline.under_way.discard(self)
+
+    def _spend(self, tokens: Mapping[str, int]) -> None:
+        """Count what was used of a version, and its cost: for it, and for the key."""
+        way, destination = self._way, self._destination
+        if way is None or destination is None:
+            return
+        release = destination.release
+        cost = release.cost(tokens, self._pipeline.clock())
+        self._pipeline.accumulator.spent(
+            "" if self._caller is CONTROL else self._caller.id,
+            (release.model, way.served.route.environment, release.version),
+            tokens,
+            cost,
+        )
+        if self._admission is not None:
+            self._admission.spent(tokens, cost)
 
     def _record(
         self,

@@ -8,7 +8,8 @@ The document that `Source.document` returns is JSON, so that it can also be kept
                    "expires_at": <ms or null>}],
      "routes":   [{"id", "model", "environment", "revision", "declared": {...},
                    "epoch": {...} or null, "guards": [...]}],
-     "versions": [{"model", "version", "digest", "state", "target": {...}}],
+     "versions": [{"model", "version", "digest", "state", "target": {...},
+                   "prices": [[<since ms>, {"input": <pico-dollars per token>, ...}]]}],
      "aliases":  [{"model", "alias", "version"}],
      "names":    [{"name", "model"}]}
 

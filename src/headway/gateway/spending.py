@@ -1,6 +1,6 @@
 """What keys with limits may still use: counted on the loop's thread, without a lock.
 
-    admit ── a request counts from here on ──> Admission ── ended ── what it used is known
+    admit ── a request counts from here on ──> Admission ── spent: tokens, money ── ended
       │                                            │
     429 (policy)                                 lines: what is left, for the head of the answer
 
@@ -17,7 +17,7 @@ from typing import Final
 from headway.auth.limits import NANO_OF_MICRO, Limits, Starts, Window
 from headway.auth.policy import Caller
 from headway.gateway.accumulator import Accumulator
-from headway.gateway.exchange import NO_TOKENS, Problem
+from headway.gateway.exchange import Problem
 from headway.gateway.limits import LONGEST_RETRY_AFTER
 from headway.kernel.clock import MINUTE, SECOND, Clock
 from headway.tracking.measurement import Others, Outcome, WindowKey
@@ -82,11 +82,15 @@ class Admission:
         self.lines = lines
         """Fields of its answer: what is left of the limits of a minute."""
 
-    def ended(self, tokens: Mapping[str, int] = NO_TOKENS, cost: int | None = None) -> None:
-        """Count what it used, once. `cost`: nano-dollars, None if nobody knows the price."""
+    def spent(self, tokens: Mapping[str, int], cost: int | None) -> None:
+        """Count what it used. `cost`: nano-dollars, None if nobody knows the price."""
+        self._spending.spent(self._meter, self._limits, tokens, cost)
+
+    def ended(self) -> None:
+        """Count it as under way no more, once."""
         if not self._over:
             self._over = True
-            self._spending.ended(self._meter, self._limits, tokens, cost)
+            self._spending.ended(self._meter)
 
 
 class Spending:
@@ -128,18 +132,10 @@ class Spending:
         lines = self._lines(meter, limits, now)
         return Admission(self, meter, limits, problem=None, lines=lines)
 
-    def ended(
+    def spent(
         self, meter: _Meter, limits: Limits, tokens: Mapping[str, int], cost: int | None
     ) -> None:
-        """Count what a request used that was let through; see `Admission.ended`."""
-        under_way = self._accumulator.under_way
-        left = under_way.get(meter.key_id, 0) - 1
-        if left > 0:
-            under_way[meter.key_id] = left
-        else:
-            under_way.pop(meter.key_id, None)
-        if not tokens:
-            return
+        """Count what a request used; see `Admission.spent`."""
         meter.turn(self._clock())
         n = tokens.get("input", 0) + tokens.get("output", 0)
         spent = [meter.add(Window.TOKENS, n)]
@@ -147,6 +143,15 @@ class Spending:
             if getattr(limits, name) is not None:
                 spent.append(meter.add(unpriced, 1) if cost is None else meter.add(money, cost))
         self._accumulator.key_spent(spent)
+
+    def ended(self, meter: _Meter) -> None:
+        """Count a request that was let through as under way no more."""
+        under_way = self._accumulator.under_way
+        left = under_way.get(meter.key_id, 0) - 1
+        if left > 0:
+            under_way[meter.key_id] = left
+        else:
+            under_way.pop(meter.key_id, None)
 
     def used(self, meter: _Meter, window: Window) -> int:
         """Return what all gateways used of a window, as far as this one knows."""

@@ -29,6 +29,7 @@ from headway.registry.version import SemVer
 from headway.routing.assignment import OUTSIDE, flat_arms, outside
 from headway.routing.route import Arm, Route, read_route
 from headway.routing.table import Table, compile_route
+from headway.tracking.price import timeline_from
 from headway.tracking.stamp import Prefix, Stamper
 from headway.wire.framing import FieldLines, write_fields
 
@@ -234,6 +235,8 @@ class Compiler:
                     entry["digest"],
                     entry["state"],
                     target_from_document(entry["target"]),
+                    # A view file of an earlier build has none.
+                    timeline_from(entry.get("prices", ())),
                 )
             except HeadwayError as error:
                 problems.append(f"version {name}: {error}")

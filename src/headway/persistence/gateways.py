@@ -84,7 +84,7 @@ class SqlGateways:
         SqlSpending(self._transaction).add(batch.spender, batch.windows)
         measurements.append(batch.measurements)
         self._evidence.add_all(batch.counts, batch.firsts)
-        measurements.count(batch.measurements, batch.unrouted)
+        measurements.count(batch.measurements, batch.unrouted, batch.costs, batch.key_counts)
         return True
 
     def living(self, *, within: int) -> Sequence[GatewayRow]:

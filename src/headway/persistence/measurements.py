@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from headway.kernel.errors import Conflict
 from headway.persistence.engine import Transaction
 from headway.persistence.statements import add_up
-from headway.persistence.tables import measurements, route_key, totals
-from headway.tracking.measurement import Measurement
+from headway.persistence.tables import key_totals, measurements, route_key, totals
+from headway.tracking.measurement import CostOf, KeyCount, Measurement
 from headway.tracking.sketch import Sketch
 
 _GROUP: Final = (
@@ -20,6 +20,7 @@ _GROUP: Final = (
     measurements.c.arm,
 )
 _UNROUTED: Final = "unrouted"
+_COST: Final = "cost"
 _NOWHERE: Final = ("", "", "")
 """Model, environment and version of requests that came to none; no name is empty."""
 _SUMS: Final = ("outcomes", "latency", "bad", "first", "tokens", "served_by")
@@ -34,9 +35,17 @@ class SqlMeasurements:
         if found:
             self._transaction.run(sa.insert(measurements), [_row(one) for one in found])
 
-    def count(self, found: Sequence[Measurement], unrouted: Mapping[str, int]) -> None:
+    def count(
+        self,
+        found: Sequence[Measurement],
+        unrouted: Mapping[str, int],
+        costs: Mapping[CostOf, int],
+        key_counts: Mapping[KeyCount, int],
+    ) -> None:
         """Add what one flush brings to the totals, rows that all gateways write to."""
         sums: Counter[tuple[str, ...]] = Counter()
+        for (model, environment, version, name), n in costs.items():
+            sums[model, environment, version, _COST, name] += n
         for name, n in unrouted.items():
             sums[*_NOWHERE, _UNROUTED, name] += n
         for one in found:
@@ -49,6 +58,12 @@ class SqlMeasurements:
         ]
         if rows:
             self._transaction.run(add_up(self._transaction.dialect, totals), rows)
+        of_keys = [
+            {"key_id": key_id, "kind": kind, "name": name, "n": n}
+            for (key_id, kind, name), n in sorted(key_counts.items())
+        ]
+        if of_keys:
+            self._transaction.run(add_up(self._transaction.dialect, key_totals), of_keys)
 
     def read(
         self,
@@ -79,7 +94,7 @@ class SqlMeasurements:
         found: dict[tuple[str, str, str], dict[str, dict[str, int]]] = {}
         query = (
             sa.select(totals)
-            .where(totals.c.kind != _UNROUTED)
+            .where(totals.c.kind.in_(("outcome", "token")))
             .order_by(*totals.primary_key.columns)
         )
         for row in self._transaction.rows(query):
@@ -87,6 +102,17 @@ class SqlMeasurements:
             sums = found.setdefault(key, {"outcome": {}, "token": {}})
             sums[row.kind][row.name] = row.n
         return [(*key, sums["outcome"], sums["token"]) for key, sums in found.items()]
+
+    def costs(self) -> Mapping[CostOf, int]:
+        query = sa.select(totals).where(totals.c.kind == _COST)
+        return {
+            (row.model, row.environment, row.version, row.name): row.n
+            for row in self._transaction.rows(query)
+        }
+
+    def key_counts(self) -> Mapping[KeyCount, int]:
+        query = sa.select(key_totals).order_by(*key_totals.primary_key.columns)
+        return {(row.key_id, row.kind, row.name): row.n for row in self._transaction.rows(query)}
 
     def unrouted(self) -> Mapping[str, int]:
         query = sa.select(totals.c.name, totals.c.n).where(totals.c.kind == _UNROUTED)

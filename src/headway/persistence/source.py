@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from headway.kernel.canonical import Json
 from headway.persistence.engine import Transaction
+from headway.persistence.prices import SqlPrices
 from headway.persistence.tables import (
     aliases,
     keys,
@@ -20,6 +21,7 @@ from headway.persistence.tables import (
 from headway.registry.model import State
 from headway.registry.version import SemVer
 from headway.routing.route import LONGEST_PIN
+from headway.tracking.price import timeline_document
 
 _GONE: Final = (State.RETIRED, State.YANKED)
 _OFFERED: Final = sa.or_(models.c.archived == 0, models.c.folded.in_(sa.select(routes.c.model)))
@@ -122,6 +124,7 @@ class SqlSource:
             .where(_OFFERED)
             .order_by(versions.c.id)
         )
+        prices = SqlPrices(self._transaction).all_timelines()
         return [
             {
                 "model": row.model,
@@ -129,6 +132,7 @@ class SqlSource:
                 "digest": row.digest,
                 "state": row.state,
                 "target": row.target,
+                "prices": timeline_document(prices.of(row.target)),
             }
             for row in self._transaction.rows(query)
             if row.state not in _GONE or (row.folded, SemVer.parse(row.number)) in on_arms

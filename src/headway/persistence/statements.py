@@ -48,6 +48,15 @@ def set_bits(dialect: str, table: sa.Table) -> sqlite.Insert:
     )
 
 
+@cache
+def replace_row(dialect: str, table: sa.Table) -> sqlite.Insert:
+    """Return an INSERT that takes the place of a row with the same primary key."""
+    insert = _insert(dialect, table)
+    key = {column.name for column in table.primary_key.columns}
+    rest = {name: insert.excluded[name] for name in table.c.keys() if name not in key}  # noqa: SIM118 - columns are no dict
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=rest)
+
+
 def replace_older(dialect: str, table: sa.Table, *, than: int) -> sqlite.Insert:
     """Return an INSERT that takes the place of a row whose `created_at` is not above `than`."""
     insert = _insert(dialect, table)

@@ -523,6 +523,38 @@ key_windows: Final = _table(
 """What keys with limits used in each window, by the process that answered: each leaves its own
 rows out when it asks what the others used, so that nothing counts twice."""
 
+key_totals: Final = _table(
+    "key_totals",
+    _key("key_id"),
+    _key("kind"),
+    _key("name"),
+    _int("n"),
+    rowid=False,
+)
+"""What each key did since ever: outcomes, tokens, nano-dollars, requests without a price."""
+
+prices: Final = _table(
+    "prices",
+    _key("host"),
+    _key("model"),
+    _key("since", Int),
+    _json("rates"),
+    _int("set_at"),
+    _text("set_by"),
+    rowid=False,
+)
+"""What people set; `model` is what the upstream calls it."""
+
+published_prices: Final = _table(
+    "published_prices",
+    _key("base_url"),
+    _key("model"),
+    _text("edition"),
+    _json("dated"),
+    rowid=False,
+)
+"""What the published prices say of each upstream that a version calls; empty: nothing."""
+
 evidence: Final = _table(
     "evidence",
     _key("deployment"),

@@ -14,6 +14,7 @@ from headway.persistence.keys import SqlKeys, SqlSessions, SqlSpending
 from headway.persistence.measurements import SqlMeasurements
 from headway.persistence.models import SqlModels
 from headway.persistence.outbox import SqlOutbox
+from headway.persistence.prices import SqlPrices
 from headway.persistence.routes import SqlRoutes
 from headway.persistence.scores import SqlScores
 from headway.persistence.settings import SqlSettings
@@ -36,6 +37,7 @@ class SqlWork:
         self.keys = SqlKeys(transaction)
         self.sessions = SqlSessions(transaction)
         self.spending = SqlSpending(transaction)
+        self.prices = SqlPrices(transaction)
         self.idempotency = SqlAnswers(transaction)
         self.routes = SqlRoutes(transaction)
         self.snapshots = SqlSnapshots(transaction)

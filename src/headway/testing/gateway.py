@@ -256,10 +256,11 @@ def document(
     aliases: Mapping[tuple[str, str], str] | None = None,
     states: Mapping[tuple[str, str], str] | None = None,
     names: Mapping[str, str] | None = None,
+    prices: Mapping[tuple[str, str], Sequence[Json]] | None = None,
     generation: int = 1,
 ) -> dict[str, Json]:
-    """Return what gateways read; `versions` are targets by (model, version)."""
-    states = states or {}
+    """Return what gateways read; `versions` are targets by (model, version), prices likewise."""
+    states, prices = states or {}, prices or {}
     return {
         "generation": generation,
         "at": utc_now(),
@@ -283,6 +284,7 @@ def document(
                 "digest": digest(target),
                 "state": states.get((model, version), "active"),
                 "target": target,
+                "prices": list(prices.get((model, version), ())),
             }
             for (model, version), target in versions.items()
         ],

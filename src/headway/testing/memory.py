@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from headway.artifacts.artifact import Artifact
 from headway.auth.key import Key
@@ -42,9 +43,11 @@ from headway.snapshots.snapshot import Snapshot
 from headway.tracking.measurement import (
     MOST_UNITS,
     Batch,
+    CostOf,
     Count,
     FirstEvent,
     GatewayRow,
+    KeyCount,
     Measurement,
     Others,
     Score,
@@ -52,6 +55,15 @@ from headway.tracking.measurement import (
     Veto,
     WindowKey,
 )
+from headway.tracking.price import (
+    ANY_HOST,
+    Dated,
+    Price,
+    Timeline,
+    laid_over,
+    timeline_document,
+)
+from headway.tracking.price_service import Upstream
 from headway.tracking.sketch import Sketch
 
 K = TypeVar("K", bound=Hashable)
@@ -167,6 +179,10 @@ class Tables:
         self.key_digests: Rows[str, str] = self._table("key digests")
         self.key_uses: Rows[str, int] = self._table("key uses")
         self.key_windows: Rows[tuple[str, int, str, str], int] = self._table("key windows")
+        self.key_totals: Rows[KeyCount, int] = self._table("key totals")
+        self.prices: Rows[tuple[str, str, int], Price] = self._table("prices")
+        self.published: Rows[Upstream, tuple[str, Timeline]] = self._table("published prices")
+        self.costs: Rows[CostOf, int] = self._table("costs")
         self.sessions: Rows[str, Session] = self._table("sessions")
         self.answers: Rows[Scope, Answer] = self._table("answers")
         self.routes: Rows[tuple[str, int], Route] = self._table("routes")
@@ -541,9 +557,10 @@ class MemoryKeys(_Repository):
 
 class MemorySpending(_Repository):
     def add(self, spender: str, windows: Mapping[WindowKey, int]) -> None:
-        for (kind, at, key_id), n in windows.items():
-            place = (kind, at, key_id, spender)
-            self._t.key_windows.put(place, (self._t.key_windows.get(place) or 0) + n)
+        _add_up(
+            self._t.key_windows,
+            {(kind, at, key_id, spender): n for (kind, at, key_id), n in windows.items()},
+        )
 
     def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
         windows: dict[WindowKey, int] = {}
@@ -576,6 +593,86 @@ class MemorySpending(_Repository):
             for start in self._t.gateways.all()
             if not start.stopped and start.row.seen_at >= since
         ]
+
+
+class MemoryPrices(_Repository):
+    def put(self, price: Price) -> None:
+        self._t.prices.put((price.host, price.model, price.since), price)
+        self._t.changes_view()
+
+    def remove(self, host: str, model: str, since: int) -> bool:
+        if self._t.prices.get((host, model, since)) is None:
+            return False
+        self._t.prices.put((host, model, since), None)
+        self._t.changes_view()
+        return True
+
+    def list(self) -> Sequence[Price]:
+        return [price for _, price in sorted(self._t.prices.items())]
+
+    def upstreams(self, *, after: int, limit: int) -> tuple[Sequence[Upstream], int]:
+        newer = sorted(
+            (one for one in self._t.versions.all() if one.id > after), key=lambda one: one.id
+        )[:limit]
+        found = [each for one in newer if (each := _upstream(one)) is not None]
+        return found, newer[-1].id if newer else after
+
+    def unpublished(self, upstreams: Sequence[Upstream], edition: str) -> Sequence[Upstream]:
+        known = self._t.published
+        return [
+            each for each in upstreams if (row := known.get(each)) is None or row[0] != edition
+        ]
+
+    def publish(self, found: Mapping[Upstream, Timeline], edition: str) -> None:
+        for upstream, timeline in found.items():
+            self._t.published.put(upstream, (edition, timeline))
+        if any(found.values()):
+            self._t.changes_view()
+
+    def of(self, model: str, versions: Sequence[str]) -> Mapping[str, Timeline]:
+        return {
+            str(one.number): self.timeline(one)
+            for one in self._t.versions.all()
+            if _same(one.model, model)
+            and str(one.number) in versions
+            and _upstream(one) is not None
+        }
+
+    def layers(self, model: str, version: str) -> tuple[Upstream | None, Timeline, Timeline]:
+        found = MemoryVersions(self._t).find(model, SemVer.parse(version))
+        upstream = None if found is None else _upstream(found)
+        if upstream is None:
+            return None, (), ()
+        return upstream, laid_over(*self._own(upstream)), self._published(upstream)
+
+    def timeline(self, version: Version) -> Timeline:
+        upstream = _upstream(version)
+        if upstream is None:
+            return ()
+        return laid_over(*self._own(upstream), self._published(upstream))
+
+    def _own(self, upstream: Upstream) -> tuple[Timeline, Timeline]:
+        host = (urlsplit(upstream.base_url).hostname or "").lower()
+        there, anywhere = (
+            tuple(
+                Dated(price.since, price.rates)
+                for price in self.list()
+                if (price.host, price.model) == (named, upstream.model)
+            )
+            for named in (host, ANY_HOST)
+        )
+        return there, anywhere
+
+    def _published(self, upstream: Upstream) -> Timeline:
+        row = self._t.published.get(upstream)
+        return () if row is None else row[1]
+
+
+def _upstream(version: Version) -> Upstream | None:
+    target = version.target
+    if isinstance(target, LocalTarget):
+        return None
+    return Upstream(target.base_url, getattr(target, "model", ""))
 
 
 class MemorySessions(_Repository):
@@ -989,6 +1086,8 @@ class MemoryGateways(_Repository):
         dropped = start.dropped + batch.dropped
         self._t.gateways.put(batch.boot, _Start(row, dropped, under_way=dict(batch.under_way)))
         MemorySpending(self._t).add(batch.spender, batch.windows)
+        _add_up(self._t.key_totals, batch.key_counts)
+        _add_up(self._t.costs, batch.costs)
         for veto in batch.vetoes:
             kept = replace(veto, detail=_stored(veto.detail))
             self._t.vetoes.put(self._t.store.number("vetoes"), kept)
@@ -1021,6 +1120,11 @@ class MemoryGateways(_Repository):
         return sum(start.dropped for start in self._t.gateways.all())
 
 
+def _add_up(rows: Rows[K, int], sums: Mapping[K, int]) -> None:
+    for place, n in sums.items():
+        rows.put(place, (rows.get(place) or 0) + n)
+
+
 class MemoryMeasurements(_Repository):
     def append(self, one: Measurement) -> None:
         self._t.measurements.put(self._t.store.number("measurements"), (one, False))
@@ -1035,6 +1139,12 @@ class MemoryMeasurements(_Repository):
 
     def unrouted(self) -> Mapping[str, int]:
         return dict(self._t.unrouted.items())
+
+    def costs(self) -> Mapping[CostOf, int]:
+        return dict(self._t.costs.items())
+
+    def key_counts(self) -> Mapping[KeyCount, int]:
+        return dict(sorted(self._t.key_totals.items()))
 
     def read(
         self,
@@ -1295,6 +1405,7 @@ class MemorySource(_Repository):
                     "digest": one.digest,
                     "state": str(one.state),
                     "target": one.target.document(),
+                    "prices": timeline_document(MemoryPrices(self._t).timeline(one)),
                 }
                 for one in versions
             ],
@@ -1324,6 +1435,7 @@ class MemoryWork:
         self.keys = MemoryKeys(tables)
         self.sessions = MemorySessions(tables)
         self.spending = MemorySpending(tables)
+        self.prices = MemoryPrices(tables)
         self.idempotency = MemoryAnswers(tables)
         self.routes = MemoryRoutes(tables)
         self.snapshots = MemorySnapshots(tables)

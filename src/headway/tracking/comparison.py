@@ -7,7 +7,8 @@ worse is the judge's to say, on the router's own coin.
 Sources: a rate by Wilson (1927); the difference of two rates by Newcombe, Statistics in Medicine
 17 (1998), method 10; their ratio by Koopman, Biometrics 40 (1984); a quantile by its order
 statistics, widened by the sketch's own 1 %; the ratio of two quantiles by MOVER on logarithms,
-Zou & Donner, Statistics in Medicine 27 (2008). Tokens are kept as sums, so their means have none.
+Zou & Donner, Statistics in Medicine 27 (2008). Tokens are kept as sums, so their means have none,
+nor have those of cost.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from statistics import NormalDist
 from typing import Final, Self
 
 from headway.tracking.measurement import ERRORS, TOKEN_CLASSES, Measurement, Outcome, ScoreMean
+from headway.tracking.price import NANO_OF_DOLLAR, Cost, Timeline
 from headway.tracking.sketch import ERROR, Sketch
 
 SURE: Final = 0.95
@@ -47,18 +49,25 @@ class Behaviour:
     first: Sketch = field(default_factory=Sketch)
     tokens: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, ScoreMean] = field(default_factory=dict)
+    cost: int | None = None
+    """Nano-dollars by the prices of each minute; None: not all of it is known."""
 
     @classmethod
     def of(
-        cls, version: str, measurements: Iterable[Measurement], scores: Iterable[ScoreMean] = ()
+        cls,
+        version: str,
+        measurements: Iterable[Measurement],
+        scores: Iterable[ScoreMean] = (),
+        prices: Timeline = (),
     ) -> Self:
         """Add up the measurements and scores of one version; those of others are left out."""
         outcomes: dict[str, int] = {}
         tokens: dict[str, int] = {}
-        latency, first = Sketch(), Sketch()
+        latency, first, cost = Sketch(), Sketch(), Cost()
         for measured in measurements:
             if measured.version != version:
                 continue
+            cost.add(prices, measured.tokens, measured.minute)
             latency.merge(measured.latency)
             first.merge(measured.first)
             for sums, more in ((outcomes, measured.outcomes), (tokens, measured.tokens)):
@@ -73,6 +82,7 @@ class Behaviour:
             first=first,
             tokens=tokens,
             scores={score.name: score for score in scores if score.version == version},
+            cost=cost.total,
         )
 
 
@@ -89,8 +99,8 @@ class Side:
 class Row:
     """One metric of both. Difference and ratio are the new version's against the old one's.
 
-    Rates, scores: 0..1. Latency, first token: milliseconds. Tokens: per answered request. What
-    cannot be said, for want of data or of a spread, is None.
+    Rates, scores: 0..1. Latency, first token: milliseconds. Tokens, cost in dollars: per answered
+    request. What cannot be said, for want of data, of a price or of a spread, is None.
     """
 
     metric: str
@@ -115,7 +125,12 @@ def compare(old: Behaviour, new: Behaviour, *, sure: float = SURE) -> tuple[Row,
         for q in QUANTILES
     ]
     for kind in TOKEN_CLASSES:
-        rows.append(_means(f"tokens.{kind}", kind, old, new))
+        rows.append(
+            _means(
+                f"tokens.{kind}", *((each.tokens.get(kind), each.answered) for each in (old, new))
+            )
+        )
+    rows.append(_costs(old, new))
     for name in sorted({*old.scores, *new.scores}):
         rows.append(_scores(name, old.scores.get(name), new.scores.get(name), z))
     return tuple(row for row in rows if row.old.n or row.new.n)
@@ -222,16 +237,27 @@ def _quantiles(metric: str, old: Sketch, new: Sketch, q: float, z: float) -> Row
     return _beside(row, a, b, difference=None, ratio=_mover(a, of_a, b, of_b))
 
 
-def _means(metric: str, kind: str, old: Behaviour, new: Behaviour) -> Row:
+def _means(metric: str, old: tuple[float | None, int], new: tuple[float | None, int]) -> Row:
+    """Compare sums per answered request; a sum that is None is not known."""
     sides = []
-    for behaviour in (old, new):
-        counted = kind in behaviour.tokens and behaviour.answered
-        value = behaviour.tokens[kind] / behaviour.answered if counted else None
-        sides.append(Side(value=value, interval=None, n=behaviour.answered if counted else 0))
+    for total, answered in (old, new):
+        value = total / answered if total is not None and answered else None
+        sides.append(Side(value=value, interval=None, n=0 if value is None else answered))
     row = Row(metric=metric, old=sides[0], new=sides[1])
     if sides[0].value is None or sides[1].value is None:
         return row
     return _beside(row, sides[0].value, sides[1].value, difference=None, ratio=None)
+
+
+def _costs(old: Behaviour, new: Behaviour) -> Row:
+    """Compare cost; who used tokens of which nobody knows the price has an n and no value."""
+    sums = [None if each.cost is None else each.cost / NANO_OF_DOLLAR for each in (old, new)]
+    row = _means("cost_usd", (sums[0], old.answered), (sums[1], new.answered))
+    sides = [
+        replace(side, n=each.answered if any(each.tokens.values()) else side.n)
+        for side, each in ((row.old, old), (row.new, new))
+    ]
+    return replace(row, old=sides[0], new=sides[1])
 
 
 def _beside(

@@ -89,6 +89,16 @@ WindowKey: TypeAlias = tuple[str, int, str]
 """What is counted (`auth.limits.Window`), the start of its window, the id of the key."""
 
 
+KeyCount: TypeAlias = tuple[str, str, str]
+"""The id of a key, `outcome`, `token` or `cost`, and which: an outcome, a class, `NANO` …"""
+CostOf: TypeAlias = tuple[str, str, str, str]
+"""Model, environment, version, and `NANO` or `UNPRICED`."""
+NANO: Final = "nano_usd"
+"""Nano-dollars."""
+UNPRICED: Final = "unpriced"
+"""Requests whose tokens have no known price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Others:
     """What all other gateways used, as far as the store was told."""
@@ -149,6 +159,10 @@ class Batch:
     """What keys with limits used since the last flush."""
     under_way: Mapping[str, int] = field(default_factory=dict)
     """Requests at this moment of keys with limits, by key; replaces what was said before."""
+    key_counts: Mapping[KeyCount, int] = field(default_factory=dict)
+    """What each key did since the last flush."""
+    costs: Mapping[CostOf, int] = field(default_factory=dict)
+    """What each version cost since the last flush."""
     dropped: int = 0
     """Records lost because the store could not take them for too long."""
 

@@ -8,14 +8,17 @@ from headway.auth.limits import Starts
 from headway.routing.ports import Routes
 from headway.tracking.measurement import (
     Batch,
+    CostOf,
     Count,
     FirstEvent,
     GatewayRow,
+    KeyCount,
     Measurement,
     Others,
     Score,
     ScoreMean,
 )
+from headway.tracking.price import Timeline
 
 
 class Gateways(Protocol):
@@ -51,6 +54,12 @@ class Measurements(Protocol):
 
     def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
         """Return (model, environment, version, outcomes, tokens) since ever: never falling."""
+
+    def costs(self) -> Mapping[CostOf, int]:
+        """Return since ever what versions cost, by the prices of their time: never falling."""
+
+    def key_counts(self) -> Mapping[KeyCount, int]:
+        """Return since ever what keys did: never falling."""
 
     def unrouted(self) -> Mapping[str, int]:
         """Return since ever, by outcome, requests that came to no version: never falling."""
@@ -108,6 +117,11 @@ class Scores(Protocol):
         """Delete scores given before that time; return how many."""
 
 
+class Prices(Protocol):
+    def of(self, model: str, versions: Sequence[str]) -> Mapping[str, Timeline]:
+        """Return the prices of versions of a registered model, by number as written."""
+
+
 class Work(Protocol):
     @property
     def gateways(self) -> Gateways: ...
@@ -119,6 +133,8 @@ class Work(Protocol):
     def scores(self) -> Scores: ...
     @property
     def spending(self) -> Spending: ...
+    @property
+    def prices(self) -> Prices: ...
     @property
     def routes(self) -> Routes: ...
 

@@ -9,8 +9,16 @@ from headway.kernel.clock import DAY, MINUTE, Clock
 from headway.kernel.errors import Invalid
 from headway.tracking.comparison import Behaviour, Row, compare
 from headway.tracking.feedback import WINDOW
-from headway.tracking.measurement import UNROUTED, Measurement, Outcome, ScoreMean
+from headway.tracking.measurement import (
+    UNROUTED,
+    CostOf,
+    KeyCount,
+    Measurement,
+    Outcome,
+    ScoreMean,
+)
 from headway.tracking.ports import Begin, Work
+from headway.tracking.price import Cost, Timeline
 from headway.tracking.sketch import Sketch
 
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
@@ -38,6 +46,8 @@ class Point:
     """To the first content of streams, likewise."""
     tokens: Mapping[str, int]
     served_by: Mapping[str, int]
+    cost: int | None = None
+    """Nano-dollars by the prices of each minute; None: not all of it is known."""
 
     @property
     def requests(self) -> int:
@@ -98,7 +108,8 @@ class TrackingService:
             rows = work.measurements.read(
                 model=model, environment=environment, since=since, until=until, version=version
             )
-        return points(rows, since=since, step=step)
+            prices = work.prices.of(model, sorted({row.version for row in rows}))
+        return points(rows, since=since, step=step, prices=prices)
 
     def comparison(
         self, model: str, environment: str, *, old: str, new: str, since: int, until: int
@@ -111,7 +122,9 @@ class TrackingService:
                 model=model, environment=environment, since=since, until=until
             )
             scores = work.scores.means(model=model, environment=environment, since=since)
-        return compare(Behaviour.of(old, rows, scores), Behaviour.of(new, rows, scores))
+            prices = work.prices.of(model, [old, new])
+        a, b = (Behaviour.of(each, rows, scores, prices.get(each, ())) for each in (old, new))
+        return compare(a, b)
 
     def scores(self, model: str, environment: str, *, since: int) -> Sequence[ScoreMean]:
         """Return count and mean of scores by version and name."""
@@ -132,6 +145,16 @@ class TrackingService:
             )
             for model, environment, version, outcomes, tokens in rows
         ]
+
+    def costs(self) -> Mapping[CostOf, int]:
+        """Return since ever what versions cost, by the prices of their time."""
+        with self.begin() as work:
+            return work.measurements.costs()
+
+    def key_counts(self) -> Mapping[KeyCount, int]:
+        """Return since ever what keys did."""
+        with self.begin() as work:
+            return work.measurements.key_counts()
 
     def unrouted(self) -> Mapping[str, int]:
         """Return since ever, by outcome, requests that came to no version; of none 0."""
@@ -172,19 +195,31 @@ class TrackingService:
 
 
 def points(
-    measurements: Iterable[Measurement], *, since: int, step: int | None
+    measurements: Iterable[Measurement],
+    *,
+    since: int,
+    step: int | None,
+    prices: Mapping[str, Timeline] | None = None,
 ) -> tuple[Point, ...]:
-    """Add measurements up per (step, version, arm); steps begin at multiples of theirs."""
+    """Add measurements up per (step, version, arm); steps begin at multiples of theirs.
+
+    `prices`: by version; what is not there is not known.
+    """
     groups: dict[tuple[int, str, str], list[Measurement]] = {}
     for one in measurements:
         at = since if step is None else max(since, one.minute - one.minute % step)
         groups.setdefault((at, one.version, one.arm), []).append(one)
-    return tuple(_point(at, group) for (at, _, _), group in sorted(groups.items()))
+    known = prices or {}
+    return tuple(
+        _point(at, group, known.get(version, ()))
+        for (at, version, _), group in sorted(groups.items())
+    )
 
 
-def _point(at: int, group: Sequence[Measurement]) -> Point:
-    latency, first = Sketch(), Sketch()
+def _point(at: int, group: Sequence[Measurement], timeline: Timeline) -> Point:
+    latency, first, cost = Sketch(), Sketch(), Cost()
     for one in group:
+        cost.add(timeline, one.tokens, one.minute)
         latency.merge(one.latency)
         first.merge(one.first)
     return Point(
@@ -196,6 +231,7 @@ def _point(at: int, group: Sequence[Measurement]) -> Point:
         first_ms=_quantiles(first),
         tokens=_sums(one.tokens for one in group),
         served_by=_sums(one.served_by for one in group),
+        cost=cost.total,
     )
 
 

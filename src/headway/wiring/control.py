@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from cheroot.wsgi import Server
 from flask import Blueprint, Flask
 
+from headway.adapters import published
 from headway.adapters.carriers import Carriers, ThroughGateway
 from headway.adapters.notifiers.webhook import Webhook
 from headway.adapters.runners import Runners
@@ -44,6 +45,7 @@ from headway.services import Services
 from headway.settings import Settings
 from headway.snapshots.service import SnapshotService
 from headway.tracking.feedback import FeedbackService
+from headway.tracking.price_service import PriceService
 from headway.tracking.service import TrackingService
 from headway.tracking.stamp import Stamper
 from headway.web.dashboard import PAGES
@@ -61,6 +63,7 @@ _NICENESS: Final = 10
 _RECONCILE: Final = 0.25
 _CARRY: Final = 0.25
 _TEND: Final = 10.0
+_LOOK_UP: Final = 5.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
@@ -126,6 +129,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         snapshots=snapshots,
         tracking=TrackingService(joined, utc_now, keep=settings.keep_minutes_s * SECOND),
         feedback=FeedbackService(joined, stamper, window=settings.feedback_window_s * SECOND),
+        prices=PriceService(joined, utc_now, published.published, published.edition),
         history=HistoryService(joined),
         begin=joined,
         clock=utc_now,
@@ -249,6 +253,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("reconciler", _RECONCILE, control.reconciler.tick)
     loops.start("courier", _CARRY, control.courier.tick)
     loops.start("tracking", _TEND, control.services.tracking.tend)
+    loops.start("prices", _LOOK_UP, control.services.prices.look_up)
     loops.start("pins", _PIN, partial(_pin, control))
     loops.start("upkeep", _UPKEEP, partial(_forget, control))
     library = control.database.library

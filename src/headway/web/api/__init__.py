@@ -16,6 +16,7 @@ from headway.web.api import (
     measurements,
     metrics,
     models,
+    prices,
     rollbacks,
     routes,
     snapshots,
@@ -38,4 +39,5 @@ RESOURCES: Final[tuple[Blueprint, ...]] = (
     measurements.bp,
     feedback.bp,
     keys.bp,
+    prices.bp,
 )

@@ -10,6 +10,7 @@ from headway.deployments.plan import PRODUCTION
 from headway.kernel.clock import HOUR
 from headway.kernel.quantity import format_duration, parse_duration, parse_time
 from headway.tracking.comparison import Interval, Row, Side
+from headway.tracking.price import NANO_OF_DOLLAR
 from headway.tracking.service import Point
 from headway.web.operation import operation, services
 from headway.web.schemas import Name, Query, Ref, Shown, Time, When, rfc3339
@@ -61,6 +62,8 @@ class PointShown(Shown):
     tokens: dict[str, int]
     served_by: dict[str, int]
     """What the upstream said it was."""
+    cost_usd: float | None
+    """By the price of each minute; null: not all of it is known."""
 
 
 class ScoreShown(Shown):
@@ -84,7 +87,7 @@ class MeasurementsShown(Shown):
 @bp.get("")
 @operation(
     Permission.MEASUREMENTS_READ,
-    "Show outcomes, latency and tokens of a model",
+    "Show outcomes, latency, tokens and cost of a model",
     query=MeasurementsQuery,
     gives=MeasurementsShown,
     refuses=(404,),
@@ -125,6 +128,7 @@ def _point(point: Point) -> PointShown:
         first_ms=Quantiles(**point.first_ms),
         tokens=dict(point.tokens),
         served_by=dict(point.served_by),
+        cost_usd=None if point.cost is None else point.cost / NANO_OF_DOLLAR,
     )
 
 

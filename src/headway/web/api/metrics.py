@@ -17,9 +17,17 @@ from prometheus_client.registry import Collector
 from headway.auth.role import Permission
 from headway.deployments.deployment import ACTIVE, Deployment
 from headway.routing.route import Route
-from headway.tracking.measurement import TOKEN_CLASSES, Outcome
+from headway.tracking.measurement import (
+    NANO,
+    TOKEN_CLASSES,
+    UNPRICED,
+    CostOf,
+    KeyCount,
+    Outcome,
+)
+from headway.tracking.price import NANO_OF_DOLLAR
 from headway.tracking.service import Total
-from headway.web.operation import by_metrics_token, operation, see, services
+from headway.web.operation import by_metrics_token, caller, operation, see, services
 
 bp: Final = Blueprint("metrics", __name__)
 
@@ -36,7 +44,20 @@ _MOST_ACTIVE: Final = 1_000
 )
 def show() -> Response:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Known(_totals(), _unrouted(), _routes(), _active(), _free_bytes()))
+    routes = _routes()
+    registry.register(
+        Known(
+            totals=_totals(),
+            unrouted=_unrouted(),
+            routes=routes,
+            active=_active(),
+            free_bytes=_free_bytes(),
+            costs=_costs(),
+            priced=_priced(routes),
+            keys=[key.id for key in services().keys.living(by=caller())],
+            key_counts=services().tracking.key_counts(),
+        )
+    )
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -45,23 +66,34 @@ class Known(Collector):
 
     def __init__(
         self,
+        *,
         totals: Iterable[Total],
         unrouted: Mapping[str, int],
         routes: Iterable[Route],
         active: Iterable[Deployment],
         free_bytes: int,
+        costs: Mapping[CostOf, int],
+        priced: Mapping[tuple[str, str, str], bool],
+        keys: Iterable[str],
+        key_counts: Mapping[KeyCount, int],
     ) -> None:
         self._totals = {(t.model, t.environment, t.version): t for t in totals}
         self._unrouted = unrouted
         self._routes = list(routes)
         self._active = list(active)
         self._free_bytes = free_bytes
+        self._costs = costs
+        self._priced = priced
+        self._keys = sorted(keys)
+        self._key_counts = key_counts
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily(
             "headway_build", "What runs here.", value={"version": version("headway")}
         )
         yield from self._counters()
+        yield from self._money()
+        yield from self._of_keys()
         unrouted = CounterMetricFamily(
             "headway_requests_unrouted",
             "Requests that were answered before it was known which version they are for.",
@@ -120,6 +152,84 @@ class Known(Collector):
                 tokens.add_metric([*key, kind], total.tokens.get(kind, 0) if total else 0)
         yield requests
         yield tokens
+
+    def _money(self) -> Iterator[Metric]:
+        """Tell what is known of cost, and of how much it is not known; never 0 for unknown."""
+        cost = CounterMetricFamily(
+            "headway_cost_usd", "Dollars, by the prices of their time.", labels=_VERSION
+        )
+        unpriced = CounterMetricFamily(
+            "headway_unpriced_requests",
+            "Requests that cost something, and nobody knows how much.",
+            labels=_VERSION,
+        )
+        for (*version_of, kind), n in sorted(self._costs.items()):
+            if kind == NANO:
+                cost.add_metric(version_of, n / NANO_OF_DOLLAR)
+            else:
+                unpriced.add_metric(version_of, n)
+        known = GaugeMetricFamily(
+            "headway_price_known",
+            "1: the price of what a version on a route calls is known; 0: it is not.",
+            labels=_VERSION,
+        )
+        for place, is_known in sorted(self._priced.items()):
+            known.add_metric(list(place), float(is_known))
+        yield cost
+        yield unpriced
+        yield known
+
+    def _of_keys(self) -> Iterator[Metric]:
+        """Tell of each key that is not revoked."""
+        requests = CounterMetricFamily(
+            "headway_key_requests", "Requests of a key by outcome.", labels=("key", "outcome")
+        )
+        tokens = CounterMetricFamily(
+            "headway_key_tokens", "Tokens of a key by class.", labels=("key", "class")
+        )
+        cost = CounterMetricFamily(
+            "headway_key_cost_usd",
+            "Dollars of a key, by the prices of their time.",
+            labels=("key",),
+        )
+        unpriced = CounterMetricFamily(
+            "headway_key_unpriced_requests",
+            "Requests of a key that cost something, and nobody knows how much.",
+            labels=("key",),
+        )
+        counts = self._key_counts
+        for key in self._keys:
+            for outcome in Outcome:
+                n = counts.get((key, "outcome", outcome.value), 0)
+                requests.add_metric([key, outcome.value], n)
+            for kind in TOKEN_CLASSES:
+                tokens.add_metric([key, kind], counts.get((key, "token", kind), 0))
+            if (nano := counts.get((key, "cost", NANO))) is not None:
+                cost.add_metric([key], nano / NANO_OF_DOLLAR)
+            unpriced.add_metric([key], counts.get((key, "cost", UNPRICED), 0))
+        yield requests
+        yield tokens
+        yield cost
+        yield unpriced
+
+
+def _costs() -> Mapping[CostOf, int]:
+    found = services().tracking.costs()
+    return {place: n for place, n in found.items() if see(model=place[0], environment=place[1])}
+
+
+def _priced(routes: Iterable[Route]) -> Mapping[tuple[str, str, str], bool]:
+    """Say of each version on a route that calls a provider whether its price is known now."""
+    versions: dict[str, set[str]] = {}
+    for route in routes:
+        versions.setdefault(route.model, set()).update(route.versions())
+    known = services().prices.known(versions)
+    return {
+        (route.model, route.environment, version): known[route.model, version]
+        for route in routes
+        for version in route.versions()
+        if (route.model, version) in known
+    }
 
 
 def _totals() -> list[Total]:
