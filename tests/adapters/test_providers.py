@@ -53,6 +53,46 @@ def test_base_url_says_where_and_under_which_path(
     assert not head.endswith(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    ("base_url", "version", "path", "responses"),
+    [
+        (
+            "https://mine.openai.azure.com/openai/deployments/gpt",
+            "2024-10-21",
+            b"/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+            False,
+        ),
+        (
+            "https://mine.openai.azure.com/openai/v1",
+            None,
+            b"/openai/v1/chat/completions",
+            True,
+        ),
+    ],
+)
+def test_azure_is_called_by_its_path_form_and_its_v1_form(
+    base_url: str, version: str | None, path: bytes, *, responses: bool
+) -> None:
+    secrets = {
+        "HEADWAY_SECRET_AZURE": "az-canary",
+        "HEADWAY_SECRET_AZURE_HOSTS": "mine.openai.azure.com",
+    }
+    document = {
+        "provider": "openai",
+        "base_url": base_url,
+        "model": "gpt",
+        "credential": "azure",
+        "api_version": version,
+    }
+    prepared = OpenAI().prepare(release(document), Around(Secrets(secrets).value, ""))
+
+    head = prepared.native["openai_chat"].head
+    assert head.startswith(b"POST %b HTTP/1.1\r\n" % path)
+    assert b"api-key: az-canary\r\n" in head
+    assert b"authorization" not in head
+    assert ("openai_responses" in prepared.native) is responses
+
+
 def test_credential_stands_in_the_head_and_in_no_representation() -> None:
     prepared = openai("https://api.openai.com/v1", credential="openai")
     assert b"authorization: Bearer sk-canary\r\n" in prepared.native["openai_chat"].head

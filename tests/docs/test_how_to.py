@@ -1,5 +1,6 @@
 """What the how-tos and the README tell people to type works, typed as it stands."""
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from tests.docs import test_code_of_pages
 from tests.e2e.processes import free_port
 
 from headway.demo.server import headway
-from headway.testing.provider import ScriptedProvider
+from headway.testing.provider import Received, Reply, ScriptedProvider, ToolCall
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -30,15 +31,26 @@ class Here:
     """A running Headway, a provider behind it, and what the pages call them."""
 
     url: str
-    provider: str
+    provider: ScriptedProvider
     data: Path
     key: str
 
     def written(self, text: str) -> str:
         """Put the addresses of this run where the page has those of the reader."""
-        return text.replace("http://127.0.0.1:11434/v1", self.provider).replace(
-            "http://127.0.0.1:8000", self.url
-        )
+        addresses = {
+            "http://127.0.0.1:11434/v1": self.provider.url,
+            "https://api.openai.com/v1": self.provider.url,
+            "https://api.anthropic.com": self.provider.root,
+            "https://my-resource.openai.azure.com": self.provider.root,
+            "http://127.0.0.1:8000": self.url,
+        }
+        for readers, ours in addresses.items():
+            text = text.replace(readers, ours)
+        return text
+
+    def asked(self, path: str) -> Received:
+        """Return the newest request that the provider got on a path."""
+        return next(each for each in reversed(self.provider.requests) if each.path == path)
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if "HEADWAY" not in name}
@@ -52,17 +64,30 @@ class Here:
         }
 
 
+def capable(request: Received) -> Reply:
+    """Answer as a model that calls the tool it is given, and writes the JSON that it is asked."""
+    asked = json.dumps(request.json)
+    if re.search(r'"(json_schema|output_config)"', asked):
+        return Reply(text='{"order": 7, "late": true}')
+    if request.json.get("tools") and not re.search(r'"(tool|tool_result)"', asked):
+        return Reply(tools=(ToolCall("find_order", '{"order": 7}'),))
+    return Reply(text=f"An answer by {request.json.get('model')}.")
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     data = tmp_path_factory.mktemp("docs") / "data"
     with (
         pytest.MonkeyPatch.context() as patch,
-        ScriptedProvider() as provider,
+        ScriptedProvider(capable) as provider,
     ):
         patch.setenv("HEADWAY_TRUSTED_PROXIES", "127.0.0.1/32")
+        for name in ("OPENAI", "ANTHROPIC", "AZURE"):
+            patch.setenv(f"HEADWAY_SECRET_{name}", f"secret-of-{name.lower()}")
+            patch.setenv(f"HEADWAY_SECRET_{name}_HOSTS", "127.0.0.1")
         with headway(data=data, port=free_port()) as url:
             key = (data / "admin.key").read_text("ascii").strip()
-            yield Here(url, provider.url, data, key)
+            yield Here(url, provider, data, key)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +173,122 @@ def test_the_commands_of_a_how_to_work(here: Here, tmp_path: Path, name: str) ->
         "roll-back": "1.1.0 answers again",
     }
     assert wanted[name] in said
+
+
+@pytest.fixture(scope="module")
+def claude(here: Here, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Serve `claude` as its page says, and return what was said."""
+    page = here.written(script(HOW_TO / "model-at-anthropic.md"))
+    return typed(page, tmp_path_factory.mktemp("claude"), here.environment())
+
+
+def test_a_model_at_anthropic_is_called_with_its_own_key(here: Here, claude: str) -> None:
+    assert "gateways need HEADWAY_SECRET_ANTHROPIC in their environment" in claude
+    assert "1.0.0 is the stable version now" in claude
+    assert claude.count("An answer by claude-sonnet-4-5.") == 2
+    asked = here.asked("/v1/messages")
+    assert asked.headers["x-api-key"] == "secret-of-anthropic"
+    assert "authorization" not in asked.headers
+    assert asked.json["max_tokens"] == 2_000
+    assert asked.system == "Answer in one sentence."
+
+
+@pytest.mark.usefixtures("bot", "claude")
+def test_programs_with_anthropics_sdk_work(here: Here, tmp_path: Path) -> None:
+    page = here.written(script(HOW_TO / "call-with-anthropic-sdk.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert said.count("An answer by bot.") == 3
+    assert "end_turn" in said
+    assert "find_order {'order': 7}" in said
+    assert " tokens\n" in said
+    assert "is not called like this" in said
+
+
+@pytest.mark.usefixtures("bot")
+def test_programs_with_openais_sdk_work(here: Here, tmp_path: Path) -> None:
+    page = here.written(script(HOW_TO / "call-with-openai-sdk.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert said.count("An answer by bot.") == 5
+    assert 'find_order {"order": 7} An answer' in said
+    assert "order=7 late=True" in said
+    assert said.count("An answer by llama3.2.") == 2
+    assert "2 vectors of" in said
+    asked = next(each for each in reversed(here.provider.requests) if "of Acme" in each.system)
+    assert asked.system == "You answer customers of Acme, in one sentence."
+    assert asked.json["temperature"] == 0.2
+
+
+@pytest.mark.usefixtures("bot")
+def test_calls_by_hand_work(here: Here, tmp_path: Path) -> None:
+    said = typed(here.written(script(HOW_TO / "call-with-curl.md")), tmp_path, here.environment())
+
+    assert said.count("An answer by bot.") == 3
+    assert "data: [DONE]" in said
+    assert "headway-version: 1." in said.lower()
+
+
+def test_a_model_at_openai_is_called_in_three_apis(here: Here, tmp_path: Path) -> None:
+    said = typed(here.written(script(HOW_TO / "model-at-openai.md")), tmp_path, here.environment())
+
+    assert said.count("1.0.0 is the stable version now") == 2
+    assert said.count("An answer by gpt-5-mini.") == 2
+    asked = here.asked("/v1/chat/completions")
+    assert asked.headers["authorization"] == "Bearer secret-of-openai"
+    assert asked.json["reasoning_effort"] == "low"
+    assert here.asked("/v1/embeddings").json["model"] == "text-embedding-3-small"
+
+
+def test_a_model_at_azure_is_called_in_both_forms(here: Here, tmp_path: Path) -> None:
+    said = typed(here.written(script(HOW_TO / "model-at-azure.md")), tmp_path, here.environment())
+
+    assert said.count("An answer by my-deployment.") == 2
+    assert here.asked("/openai/v1/chat/completions")
+    path = "/openai/deployments/my-deployment/chat/completions?api-version=2024-10-21"
+    assert here.asked(path)
+
+
+def test_a_model_at_any_compatible_endpoint_is_called(here: Here, tmp_path: Path) -> None:
+    page = here.written(script(HOW_TO / "model-at-compatible-endpoint.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert "An answer by llama3.2." in said
+    assert 'HEADWAY_OUTBOUND_ALLOW="10.20.0.7:8000"' in said
+    assert "not yet" in said
+
+
+def test_callers_change_nothing_when_their_model_goes_from_gpt_to_claude(
+    here: Here, tmp_path: Path
+) -> None:
+    page = here.written(script(HOW_TO / "from-gpt-to-claude.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert "('1.0.0', 'gpt-5-mini')" in said
+    assert "('2.0.0', 'claude-sonnet-4-5')" in said
+    assert here.asked("/v1/messages").system == "You answer customers of Acme."
+
+
+def test_a_deployment_that_fails_says_why_and_ends_its_pipeline(
+    here: Here, tmp_path: Path
+) -> None:
+    commands = """
+        headway models create hasty
+        headway versions create hasty 1.0.0 --base-url http://127.0.0.1:11434/v1 \\
+          --credential nowhere
+        steps='[{check: [smoke], within: 3s}, {send: 100%}]'
+        echo "{model: hasty, to: 1.0.0, steps: $steps}" > plan.yaml
+        headway deploy start plan.yaml --follow || echo "ended with $?"
+    """
+
+    said = typed(here.written(commands), tmp_path, here.environment())
+
+    assert "set HEADWAY_SECRET_NOWHERE" in said
+    assert "ended with 1" in said
 
 
 @pytest.mark.usefixtures("bot")

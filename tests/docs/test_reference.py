@@ -13,9 +13,11 @@ from headway.app import create_app
 from headway.cli.main import main
 from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
+from headway.registry.target import target_from_document
 from headway.settings import Settings
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome
 from headway.web import errors, openapi
+from headway.web.api import versions
 from headway.web.api.metrics import Known
 from headway.web.reading import read_yaml
 
@@ -62,6 +64,25 @@ def test_every_operation_is_described(tmp_path: Path) -> None:
     told = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", api, re.MULTILINE))
 
     assert told == there
+
+
+def test_every_field_of_a_version_is_described() -> None:
+    told = set(re.findall(r"^\| `(\w+)`", text("versions.md"), re.MULTILINE))
+    shapes = (
+        versions.NewVersion,
+        versions.HostedTargetIn,
+        versions.InferenceTargetIn,
+        versions.LocalTargetIn,
+        versions.TimeoutsIn,
+    )
+
+    assert {name for shape in shapes for name in shape.model_fields} <= told
+
+
+def test_the_version_of_the_reference_is_one() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", text("versions.md"), re.DOTALL)
+
+    target_from_document(versions.NewVersion.model_validate_json(example).target.model_dump())
 
 
 def test_every_metric_is_described() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from headway.cli.client import Client, Refusal, from_environment
+from headway.cli.client import REFUSED, Client, Refusal, from_environment
 from headway.cli.output import as_json, moment, share, show, show_json, show_one
 
+_GOOD = "deployment.succeeded"
 _LAST = {
-    "deployment.succeeded",
+    _GOOD,
     "deployment.rolled_back",
     "deployment.cancelled",
     "deployment.abandoned",
@@ -34,7 +35,10 @@ def _send(client: Client, path: str, file: Path) -> Any:  # noqa: ANN401 - whate
 @click.option("--follow", is_flag=True, help="Stay and print what happens.")
 @as_json
 def start(plan: Path, *, follow: bool, output: str) -> None:
-    """Start the deployment that a YAML file describes."""
+    """Start the deployment that a YAML file describes.
+
+    With --follow the exit code is 1 unless it succeeds.
+    """
     client = from_environment()
     deployment = _send(client, "/deployments", plan)
     if output == "json":
@@ -43,8 +47,8 @@ def start(plan: Path, *, follow: bool, output: str) -> None:
         click.echo(f"{deployment['id']} {deployment['state']}")
         if not follow:
             click.echo(f"watch it: headway deploy follow {deployment['id']}")
-    if follow:
-        _follow(client, deployment["id"])
+    if follow and _follow(client, deployment["id"]) != _GOOD:
+        raise click.exceptions.Exit(REFUSED)
 
 
 @deploy.command()
@@ -233,15 +237,17 @@ def follow(deployment: str | None) -> None:
     _follow(client, _looked_for(client, deployment))
 
 
-def _follow(client: Client, deployment: str) -> None:
+def _follow(client: Client, deployment: str) -> str | None:
+    """Print what happens; return the kind of the event by which it ended."""
     for event in client.events(f"/deployments/{deployment}/events"):
         if "data" not in event:
             continue
         told = json.loads(event["data"])
         if "why" in told:
             click.echo(f"{moment(told['at'])}  {told['why']}")
-        if told.get("kind") in _LAST:
-            break
+        if (kind := told.get("kind")) in _LAST:
+            return str(kind)
+    return None
 
 
 def _intent(verb: str, words: str) -> click.Command:

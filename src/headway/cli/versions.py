@@ -95,7 +95,7 @@ def create(
     else:
         click.echo(f"{model} {registered['version']} registered, {registered['digest'][:19]}")
         for variable in registered["needs"]:
-            click.echo(f"gateways need {variable}")
+            click.echo(f"gateways need {variable} in their environment")
 
 
 @versions.command("show")

@@ -48,7 +48,7 @@ class OpenAI:
             return Native(request_head(b"POST", path, lines), settings, passes=_PASSES)
 
         settings = settings_of(target)
-        apis = target.apis or (APIS if _is_openais(base.host) else _USUAL)
+        apis = target.apis or _known_of(base)
         found: dict[str, Native] = {}
         if "chat" in apis:
             found[_CHAT] = native(_CHAT, settings)
@@ -78,6 +78,16 @@ def _fields(base: Base, secret: str | None) -> FieldLines:
         else:
             fields.append((b"authorization", b"Bearer " + value))
     return write_fields(fields)
+
+
+def _known_of(base: Base) -> tuple[str, ...]:
+    """Return what is offered where a target does not say.
+
+    Azure's path form has no responses below a deployment: callers of these are translated.
+    """
+    if not _is_openais(base.host) or b"/deployments/" in base.path:
+        return _USUAL
+    return APIS
 
 
 def _is_openais(host: str) -> bool:
