@@ -3,7 +3,7 @@
 #   make test    sets up and runs the tests
 PY ?= python3.11
 BIN := .venv/bin
-.PHONY: run serve test check bench chaos lock clean
+.PHONY: run serve test check bench chaos clients lock clean
 
 run: .venv/.run
 	$(BIN)/headway demo
@@ -25,6 +25,10 @@ check: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/gateway.py
+
+# The official clients in the two major versions before the locked ones: about a minute.
+clients: .venv/.dev
+	BIN=$(BIN) sh requirements/clients.sh -n auto
 
 chaos: .venv/.dev
 	HEADWAY_CHAOS_KILLS=200 $(BIN)/pytest -q tests/chaos

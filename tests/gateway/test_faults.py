@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anthropic
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -34,16 +35,11 @@ from headway.testing.provider import (
     ToolCall,
 )
 
-try:
-    import httpx2 as transport
-except ImportError:  # older clients
-    import httpx as transport  # type: ignore[no-redef, import-not-found]
-
 BROKEN = (
     openai.APIError,
     anthropic.APIError,
-    transport.HTTPError,
-    transport.StreamError,
+    httpx2.HTTPError,
+    httpx2.StreamError,
 )
 ASKED: Any = [{"role": "user", "content": "where is it"}]
 MODELS = {

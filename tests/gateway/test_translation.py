@@ -301,7 +301,7 @@ def test_anthropic_client_asks_a_claude_in_its_own_words(
     asked = claudes.provider.requests[-1]
     assert asked.json["something_new"] == {"a": 1}
     assert asked.json["model"] == "claude-upstream"
-    assert asked.headers["anthropic-version"] != "2023-06-01"
+    assert asked.headers["anthropic-version"] == sdk.default_headers["anthropic-version"]
     assert [block.type for block in answer.content] == ["thinking", "text", "tool_use"]
     assert answer.usage.output_tokens == 3
     assert claudes.gateway.outcomes() == {"1.0.0": {"ok": 1}}
