@@ -62,6 +62,26 @@ def test_everything_that_a_target_may_hold_can_be_said(tmp_path: Path) -> None:
     assert set(read) == set(target), "a field of a target has no option"
 
 
+def test_a_model_at_an_inference_server_is_said_with_its_version() -> None:
+    target = said(
+        *("--provider", "inference_v2", "--base-url", "http://triton.internal:8000"),
+        *("--upstream-model", "digits", "--upstream-version", "3", "--credential", "mine"),
+        *("--retries", "1", "--timeout-total", "4s"),
+    )
+
+    assert target == {
+        "provider": "inference_v2",
+        "base_url": "http://triton.internal:8000",
+        "model": "digits",
+        "model_version": "3",
+        "credential": "mine",
+        "retries": 1,
+        "timeouts": {"total": "4s"},
+    }
+    read = target_from_document(target).document()
+    assert set(read) == set(target), "a field of a target has no option"
+
+
 @pytest.mark.parametrize(
     ("words", "target"),
     [

@@ -11,25 +11,27 @@ from headway.registry.model import Version
 from headway.registry.signature import Signature
 from headway.registry.target import target_from_document
 from headway.registry.version import SemVer
-from headway.testing.gateway import HOP_SECRET
+from headway.testing.gateway import HOP_SECRET, route_of
 from headway.testing.provider import Reply
 
 PROMPT = {"system": "You work for {{company}}.", "variables": {"company": {}}}
 
 
-def checked(traffic: Traffic, target: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def checked(traffic: Traffic, target: dict[str, Any], signature: Signature | None = None) -> Any:  # noqa: ANN401 - JSON
     """Have control check the version 1.0.0 of `bot`, which no route serves yet."""
     version = Version(
         model="bot",
         number=SemVer(1, 0, 0),
         target=target_from_document(target),
-        signature=Signature(),
+        signature=signature or Signature(),
         components={},
         digest="sha256:1",
         created_at=0,
         created_by="ada",
     )
-    traffic.serve(versions={("bot", "1.0.0"): target})
+    traffic.serve(
+        route_of("other", [("stable", "1.0.0", 10_000)]), versions={("bot", "1.0.0"): target}
+    )
     told = {"model": "bot", "version": "1.0.0", "environment": "production"}
     return ThroughGateway(traffic.gateway.url, HOP_SECRET).ask({**told, **question_of(version)})
 
@@ -56,15 +58,35 @@ def test_a_first_version_of_every_kind_answers_its_check(
     assert asked.system == ("You work for smoke." if "prompt" in more else "")
 
 
-def test_a_model_of_an_inference_server_is_asked_for_an_inference(traffic: Traffic) -> None:
-    target = {
-        "provider": "inference_v2",
-        "base_url": traffic.provider.root,
-        "model": "digits",
-    }
+@pytest.mark.parametrize(
+    ("signature", "method", "path"),
+    [
+        (Signature(), "GET", "/v2/models/digits/ready"),
+        (
+            Signature(input={"properties": {"x": {"datatype": "FP32", "shape": [1, 2]}}}),
+            "POST",
+            "/v2/models/digits/infer",
+        ),
+    ],
+)
+def test_a_model_of_an_inference_server_is_asked_for_what_is_known_of_it(
+    traffic: Traffic, signature: Signature, method: str, path: str
+) -> None:
+    target = {"provider": "inference_v2", "base_url": traffic.provider.root, "model": "digits"}
 
-    assert checked(traffic, target)["ok"]
-    assert traffic.provider.requests[-1].path == "/v2/models/digits/infer"
+    assert checked(traffic, target, signature=signature)["ok"]
+    (asked,) = traffic.provider.requests
+    assert (asked.method, asked.path) == (method, path)
+
+
+def test_a_model_that_is_not_ready_fails_its_check(traffic: Traffic) -> None:
+    target = {"provider": "inference_v2", "base_url": traffic.provider.root, "model": "digits"}
+    traffic.provider.script = lambda _: Reply(status=503, error="loading")
+
+    told = checked(traffic, target)
+
+    assert told["ok"] is False
+    assert "answered /v2/models/bot/versions/1.0.0/ready with 503" in told["detail"]
 
 
 def test_a_check_that_fails_says_in_words_what_came(traffic: Traffic) -> None:

@@ -25,6 +25,7 @@ _PATHS: Final[Mapping[str, str]] = {
     "embeddings": "/v1/embeddings",
     "messages": "/v1/messages",
     "infer": "/v2/models/{model}/infer",
+    "ready": "/v2/models/{model}/versions/{version}/ready",
 }
 """By the API that a question names (`deployments.checks.smoke`)."""
 
@@ -38,8 +39,8 @@ class ThroughGateway:
 
     def ask(self, payload: Mapping[str, Any]) -> Json:
         """Send `payload["request"]` to its version; say whether it was answered."""
-        model, version = str(payload["model"]), str(payload["version"])
-        path = _PATHS[str(payload["api"])].format(model=quote(model, safe=""))
+        api, model, version = (str(payload[name]) for name in ("api", "model", "version"))
+        path = _PATHS[api].format(model=quote(model, safe=""), version=quote(version, safe="+"))
         headers = {
             "Headway-Check": version,
             "Headway-Hop": self.hop_secret,
@@ -47,12 +48,15 @@ class ThroughGateway:
         }
         if payload["variables"]:
             headers["Headway-Variables"] = json.dumps(payload["variables"])
-        body = dict(payload["request"])
-        if payload["api"] != "infer":
-            body["model"] = model
+        body = dict(payload["request"]) | ({} if api == "infer" else {"model": model})
         try:
-            answer = httpx2.post(
-                f"{self.url}{path}", json=body, headers=headers, timeout=_TIMEOUT, trust_env=False
+            answer = httpx2.request(
+                "GET" if api == "ready" else "POST",
+                f"{self.url}{path}",
+                json=None if api == "ready" else body,
+                headers=headers,
+                timeout=_TIMEOUT,
+                trust_env=False,
             )
         except httpx2.HTTPError as error:
             raise Unavailable(f"no gateway answers: {type(error).__name__}") from error

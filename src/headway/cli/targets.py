@@ -24,6 +24,7 @@ _ALL: Final = (
     *_WORDS,
     "provider",
     "upstream_model",
+    "upstream_version",
     "api",
     "passes",
     "parameter",
@@ -77,6 +78,7 @@ _OPTIONS: Final = (
         help="Where it answers, as in http://127.0.0.1:11434/v1; the provider's own if left out.",
     ),
     click.option("--upstream-model", help="What the endpoint calls the model."),
+    click.option("--upstream-version", help="Of the model at an inference_v2 endpoint."),
     click.option(
         "--credential",
         help="The name of HEADWAY_SECRET_<NAME>; without --base-url that of the provider.",
@@ -168,6 +170,7 @@ def _document(words: dict[str, Any]) -> dict[str, Any]:
         said["provider"] = "openai"
     said |= {
         "model": words["upstream_model"],
+        "model_version": words["upstream_version"],
         "apis": list(words["api"]),
         "passes": list(words["passes"]),
         "parameters": words["parameter"],

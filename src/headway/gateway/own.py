@@ -15,7 +15,7 @@ from headway.auth.role import Permission
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
 from headway.gateway.formats.open_inference import EXTENSIONS
-from headway.gateway.pipeline import Pipeline
+from headway.gateway.pipeline import CONTROL, Pipeline, unrouted
 from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
 from headway.registry.version import SemVer
@@ -171,6 +171,11 @@ class Models:
         headers = call.headers.first()
         caller = pipeline.identify(call, headers, Permission.TRAFFIC_LIST)
         environment = pipeline.environment_of(caller, headers)
+        if caller is CONTROL and ref is not None:  # a check is of that version, routed or not
+            checked = pipeline.view.release(model, ref)
+            if checked is None:
+                raise NotAnswered(_no_version(model, ref))
+            return unrouted(checked[0], environment), *checked
         served = pipeline.find(caller, environment, model)
         found = pipeline.view.release(model, ref or served.route.stable.version)
         if found is None:

@@ -10,6 +10,7 @@ that the version's own provider takes, so that nothing but the version is tried.
     embeddings   /v1/embeddings              input
     messages     /v1/messages                messages, max_tokens
     infer        /v2/models/{model}/infer    inputs
+    ready        /v2/models/{model}/versions/{version}/ready: whose inputs nobody knows here
 """
 
 from collections.abc import Mapping
@@ -45,10 +46,12 @@ def question_of(version: Version) -> Mapping[str, Json]:
     """Return one harmless request that the version should be able to answer."""
     example = version.metadata.get("example")
     match version.target:
-        case LocalTarget() | InferenceTarget():
+        case LocalTarget() | InferenceTarget() as target:
             if not isinstance(example, Mapping):
                 example = {"inputs": _tensors(version.signature.input)}
-            return {"api": "infer", "request": example, "variables": {}}
+            unknown = isinstance(target, InferenceTarget) and example == {"inputs": []}
+            api = "ready" if unknown else "infer"
+            return {"api": api, "request": example, "variables": {}}
         case HostedTarget() as target:
             if not isinstance(example, Mapping):
                 example = None
