@@ -42,7 +42,9 @@ class Here:
             "https://api.openai.com/v1": self.provider.url,
             "https://api.anthropic.com": self.provider.root,
             "https://my-resource.openai.azure.com": self.provider.root,
+            "http://127.0.0.1:9000": self.provider.root,
             "http://127.0.0.1:8000": self.url,
+            '"127.0.0.1:8000"': f'"{self.url.removeprefix("http://")}"',
         }
         for readers, ours in addresses.items():
             text = text.replace(readers, ours)
@@ -261,6 +263,18 @@ def test_a_model_at_any_compatible_endpoint_is_called(here: Here, tmp_path: Path
     assert "not yet" in said
 
 
+def test_a_model_at_an_inference_server_is_called_by_its_clients(
+    here: Here, tmp_path: Path
+) -> None:
+    page = here.written(script(HOW_TO / "model-at-inference-server.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert "scorer 1.0.0\nready: True" in said
+    assert '"data":[0.5,1.5]' in said.replace(" ", "")
+    assert here.asked("/v2/models/scorer/infer").json["inputs"][0]["name"] == "x"
+
+
 def test_callers_change_nothing_when_their_model_goes_from_gpt_to_claude(
     here: Here, tmp_path: Path
 ) -> None:
@@ -283,12 +297,14 @@ def test_a_deployment_that_fails_says_why_and_ends_its_pipeline(
         steps='[{check: [smoke], within: 3s}, {send: 100%}]'
         echo "{model: hasty, to: 1.0.0, steps: $steps}" > plan.yaml
         headway deploy start plan.yaml --follow || echo "ended with $?"
+        headway versions create hasty 1.1.0 --base-url http://127.0.0.1:9000
     """
 
     said = typed(here.written(commands), tmp_path, here.environment())
 
     assert "set HEADWAY_SECRET_NOWHERE" in said
     assert "ended with 1" in said
+    assert "the base URL has no path" in said
 
 
 @pytest.mark.usefixtures("bot")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -94,8 +95,15 @@ def create(
         show_json(registered)
     else:
         click.echo(f"{model} {registered['version']} registered, {registered['digest'][:19]}")
+        if _has_no_path(registered["target"]):
+            click.echo("the base URL has no path: most OpenAI-compatible endpoints end in /v1")
         for variable in registered["needs"]:
             click.echo(f"gateways need {variable} in their environment")
+
+
+def _has_no_path(target: dict[str, Any]) -> bool:
+    url = urlsplit(target.get("base_url", ""))
+    return target.get("provider") == "openai" and not url.path
 
 
 @versions.command("show")
