@@ -37,7 +37,7 @@ def test_everything_that_a_target_may_hold_can_be_said(tmp_path: Path) -> None:
         *("--system", "For {{company}}, {{tone}}.", "--variable", "company"),
         *("--variable", "tone=kindly", "--tool", str(tool), "--retries", "0"),
         *("--timeout-connect", "1s", "--timeout-first", "2s", "--timeout-idle", "3s"),
-        *("--timeout-total", "4s"),
+        *("--timeout-total", "4s", "--when-left", "cancel"),
     )
 
     assert target == {
@@ -56,6 +56,7 @@ def test_everything_that_a_target_may_hold_can_be_said(tmp_path: Path) -> None:
         },
         "tools": [{"type": "function", "function": {"name": "find"}}],
         "retries": 0,
+        "when_left": "cancel",
         "timeouts": {"connect": "1s", "first": "2s", "idle": "3s", "total": "4s"},
     }
     read = target_from_document(target).document()

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from headway.gateway.truth import wait_of
 from headway.routing.route import Ages, Epoch, Guard
 from headway.testing.gateway import route_of
-from headway.testing.provider import Ending, Framing, Reply
+from headway.testing.provider import Ending, Framing, Received, Reply
 from headway.tracking.measurement import Measurement
 
 from .conftest import Traffic
@@ -258,6 +259,73 @@ def leave(traffic: Traffic) -> None:
         raise ZeroDivisionError
 
 
+def test_version_may_have_it_cancelled_instead(traffic: Traffic) -> None:
+    traffic.serve(versions={("bot", "1.0.0"): traffic.target(when_left="cancel")})
+    traffic.provider.script = lambda _: Reply(end=Ending.STALL, after=3)
+    leave(traffic)
+    measured = gone(traffic)
+    assert (measured.outcomes, measured.tokens) == ({"gone": 1}, {})
+    assert traffic.gateway.on_loop(lambda: traffic.gateway._pool.connections) == 0
+
+
+def test_answer_in_one_piece_is_counted_too_when_its_caller_left(traffic: Traffic) -> None:
+    answered = threading.Event()
+
+    def script(_: Received) -> Reply:
+        answered.wait(10)
+        return Reply()
+
+    traffic.provider.script = script
+    sock = send(traffic, {"model": "bot", "messages": HELLO})
+    while not traffic.provider.requests:
+        pass
+    sock.close()
+    pipeline = traffic.gateway.gateway.pipeline
+    for _ in range(20_000):
+        if traffic.gateway.on_loop(lambda: pipeline.reading_on):
+            break
+    answered.set()
+    measured = gone(traffic)
+    assert measured.outcomes == {"gone": 1}
+    assert measured.tokens == {"input": 2, "output": 8}
+
+
+def test_slow_reader_who_leaves_holds_nothing_back_any_more(traffic: Traffic) -> None:
+    text = " ".join(["x" * 10_000] * 3_000)
+    traffic.provider.script = lambda _: Reply(text=text, output_tokens=7)
+    sock = send(traffic, {"model": "bot", "messages": HELLO, "stream": True})
+    sock.recv(100)
+    assert paused(traffic)
+    sock.close()
+    measured = gone(traffic)
+    assert measured.outcomes == {"gone": 1}
+    assert measured.tokens == {"input": 2, "output": 7}
+
+
+def send(traffic: Traffic, document: dict[str, Any]) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", traffic.gateway.port))
+    body = json.dumps(document).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        f"authorization: Bearer {traffic.gateway.key}\r\nconnection: close\r\n\r\n"
+    )
+    sock.sendall(head.encode() + body)
+    return sock
+
+
+def paused(traffic: Traffic) -> bool:
+    """Say whether the provider comes to be held back."""
+    return any(
+        traffic.gateway.on_loop(
+            lambda: any(
+                connection._sending is not None and connection._sending._paused
+                for connection in traffic.gateway._pool._connections
+            )
+        )
+        for _ in range(20_000)
+    )
+
+
 def test_what_nobody_waits_for_is_cancelled_beyond_so_many(traffic: Traffic) -> None:
     traffic.provider.script = lambda _: Reply(gap_s=0.02, text="word " * 200)
     traffic.gateway.gateway.pipeline.most_reading_on = 0
@@ -284,29 +352,14 @@ def test_slow_reader_holds_the_provider_back(traffic: Traffic) -> None:
     event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * 10_000)
     events = event * 3_000 + b"data: [DONE]\n\n"
     traffic.provider.script = lambda _: Reply(body=events, content_type="text/event-stream")
-    sock = socket.create_connection(("127.0.0.1", traffic.gateway.port))
-    body = json.dumps({"model": "bot", "messages": HELLO, "stream": True}).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
-        f"authorization: Bearer {traffic.gateway.key}\r\nconnection: close\r\n\r\n"
-    )
-    sock.sendall(head.encode() + body)
+    sock = send(traffic, {"model": "bot", "messages": HELLO, "stream": True})
     sock.recv(100)
-    paused = False
-    for _ in range(20_000):
-        paused = traffic.gateway.on_loop(
-            lambda: any(
-                connection._sending is not None and connection._sending._paused
-                for connection in traffic.gateway._pool._connections
-            )
-        )
-        if paused:
-            break
+    held = paused(traffic)
     size = 0
     with sock:
         while data := sock.recv(1 << 20):
             size += len(data)
-    assert paused
+    assert held
     assert size > len(events)
     assert traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from headway.registry.target import APIS, MOST_RETRIES
+from headway.registry.target import APIS, MOST_RETRIES, WHEN_LEFT
 
 Command: TypeAlias = Callable[..., None]
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -18,7 +18,7 @@ _USUAL: Final = {
 }
 """Where a provider itself answers; a credential is named after it if nothing else is said."""
 _TIMEOUTS: Final = ("connect", "first", "idle", "total")
-_WORDS: Final = ("base_url", "credential", "api_version", "retries")
+_WORDS: Final = ("base_url", "credential", "api_version", "retries", "when_left")
 """Options that the API calls by the same name."""
 _ALL: Final = (
     *_WORDS,
@@ -123,6 +123,11 @@ _OPTIONS: Final = (
         type=_FILE,
         callback=_tools,
         help="A JSON file with a tool, or a list of them, as OpenAI's chat writes functions.",
+    ),
+    click.option(
+        "--when-left",
+        type=click.Choice(WHEN_LEFT),
+        help="An answer whose caller left: count its tokens to the end (usual), or cancel it.",
     ),
     click.option(
         "--retries",

@@ -30,6 +30,10 @@ RUNTIMES: Final = ("onnx",)
 LONGEST_TIMEOUT: Final = 24 * HOUR
 MOST_RETRIES: Final = 4
 """With the first try, the most calls that one request may cost."""
+COUNT: Final = "count"
+WHEN_LEFT: Final = (COUNT, "cancel")
+"""`count` costs what the rest of an answer costs and tells all tokens; `cancel` saves it, and what
+the provider had not told by then stays unknown."""
 _MOST_TOOLS: Final = 128
 _MOST_PARAMETERS: Final = 64
 
@@ -93,6 +97,8 @@ class HostedTarget:
     apis: tuple[str, ...] | None = None
     passes: tuple[str, ...] = ()
     """Other paths below the base URL that callers may use as they are, as in `files`."""
+    when_left: str = COUNT
+    """What becomes of an answer whose caller left: read to its end, or ended (`WHEN_LEFT`)."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: int = 2
 
@@ -110,6 +116,7 @@ class HostedTarget:
             "api_version": self.api_version,
             "apis": list(self.apis) if self.apis else None,
             "passes": list(self.passes),
+            "when_left": self.when_left if self.when_left != COUNT else None,
         }
         return {
             "provider": self.provider,
@@ -245,6 +252,7 @@ _HOSTED_FIELDS: Final = (
     "api_version",
     "apis",
     "passes",
+    "when_left",
     "timeouts",
     "retries",
 )
@@ -284,6 +292,7 @@ def _hosted(provider: str, fields: Mapping[str, Json], pointer: str) -> HostedTa
         api_version=_api_version(fields.get("api_version"), under(pointer, "api_version")),
         apis=_apis(provider, fields.get("apis"), under(pointer, "apis")),
         passes=_passes(fields.get("passes", []), under(pointer, "passes")),
+        when_left=_when_left(fields.get("when_left", COUNT), under(pointer, "when_left")),
         timeouts=timeouts_from_document(
             fields.get("timeouts", {}), pointer=under(pointer, "timeouts")
         ),
@@ -347,6 +356,13 @@ def _apis(provider: str, value: Json, pointer: str) -> tuple[str, ...] | None:
     if not found:
         raise Invalid.at(pointer, f"must name at least one of {', '.join(APIS)}")
     return tuple(sorted(found))
+
+
+def _when_left(value: Json, pointer: str) -> str:
+    word = as_text(value, pointer=pointer, longest=64)
+    if word not in WHEN_LEFT:
+        raise Invalid.at(pointer, unknown_word(word, WHEN_LEFT, what="choice"))
+    return word
 
 
 def _passes(value: Json, pointer: str) -> tuple[str, ...]:

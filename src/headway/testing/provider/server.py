@@ -91,8 +91,8 @@ class ScriptedProvider:
                 self.requests.append(request)
                 if not await _answer(writer, request, self.script(request)):
                     break
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left, or this server stops: asyncio would log the latter as a fault
         finally:
             with suppress(Exception):
                 writer.close()

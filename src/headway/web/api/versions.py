@@ -86,6 +86,8 @@ class HostedTargetIn(Body):
     """What an openai provider offers; None: what is known of its host."""
     passes: list[str] = Field(default_factory=list)
     """Other paths below the base URL that callers may use as they are, as in `files`."""
+    when_left: Literal["count", "cancel"] = "count"
+    """An answer whose caller left is read to its end for its tokens, or ended."""
     timeouts: TimeoutsIn = Field(default_factory=TimeoutsIn)
     retries: Annotated[int, Field(ge=0, le=MOST_RETRIES)] = 2
 

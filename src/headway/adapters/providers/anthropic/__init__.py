@@ -7,7 +7,7 @@ from headway.adapters.providers.anthropic.chat import AnthropicUpstream
 from headway.gateway.exchange import Default, Native, Prepared, Release
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
-from headway.registry.target import HostedTarget
+from headway.registry.target import COUNT, HostedTarget
 from headway.wire.framing import FieldLines, request_head, write_fields
 
 _PATHS: Final = {
@@ -58,5 +58,5 @@ class Anthropic:
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
             hidden=hidden_of(base, secret),
-            reads_on=True,
+            reads_on=target.when_left == COUNT,
         )

@@ -10,7 +10,7 @@ from headway.gateway.exchange import Native, Prepared, Release, Settings
 from headway.gateway.formats.openai_responses.merge import said_as_response
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
-from headway.registry.target import APIS, HostedTarget
+from headway.registry.target import APIS, COUNT, HostedTarget
 from headway.wire.framing import FieldLines, request_head, write_fields
 
 _CHAT: Final = "openai_chat"
@@ -65,7 +65,7 @@ class OpenAI:
             deadlines=deadlines(target.timeouts),
             retries=target.retries,
             hidden=hidden_of(base, secret),
-            reads_on=True,
+            reads_on=target.when_left == COUNT,
         )
 
 
