@@ -3,7 +3,7 @@
 #   make test    sets up and runs the tests
 PY ?= python3.11
 BIN := .venv/bin
-.PHONY: run serve test check bench chaos clients lock clean
+.PHONY: run serve test check bench soak fuzz chaos clients lock clean
 
 run: .venv/.run
 	$(BIN)/headway demo
@@ -29,6 +29,11 @@ bench: .venv/.dev
 # The official clients in the two major versions before the locked ones: about a minute.
 clients: .venv/.dev
 	BIN=$(BIN) sh requirements/clients.sh -n auto
+
+# So many seconds of mixed traffic: memory, connections and counts.
+SECONDS ?= 900
+soak: .venv/.dev
+	$(BIN)/python benchmarks/soak.py $(SECONDS)
 
 chaos: .venv/.dev
 	HEADWAY_CHAOS_KILLS=200 $(BIN)/pytest -q tests/chaos
