@@ -35,6 +35,10 @@ SECONDS ?= 900
 soak: .venv/.dev
 	$(BIN)/python benchmarks/soak.py $(SECONDS)
 
+# A hundred thousand requests of any bytes, and a crowd of thousands of connections.
+fuzz: .venv/.dev
+	HEADWAY_FUZZ_INPUTS=100000 $(BIN)/pytest -q tests/gateway/test_fuzz.py tests/gateway/test_crowd.py
+
 chaos: .venv/.dev
 	HEADWAY_CHAOS_KILLS=200 $(BIN)/pytest -q tests/chaos
 

@@ -55,7 +55,7 @@ class Seen:
     outcomes: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     expected: Counter[str] = field(default_factory=Counter)
-    """Calls to the provider, by the name of the request."""
+    """Calls to the provider, by the name of the request; of requests that are over."""
     arrived: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -124,24 +124,26 @@ class Caller:
         reader, writer = self._streams
         writer.write(self._request(kind, name))
         seen = self._seen
-        seen.expected[name] = 1
         if kind == "early":
             while not seen.arrived[name]:  # noqa: ASYNC110 - a thread counts
                 await asyncio.sleep(0.01)
-            self._hang_up()
-            seen.outcomes[GONE] += 1
+            self._leave(name)
             return
         head = await reader.readuntil(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         if kind == "leave" and status == 200:
             await reader.readuntil(b"data: ")
-            self._hang_up()
-            seen.outcomes[GONE] += 1
+            self._leave(name)
             return
         body, whole = await self._body(reader, head.lower())
         if not whole or b"\r\nconnection: close" in head.lower():
             self._hang_up()
         self._judge(kind, name, status, body, whole=whole)
+
+    def _leave(self, name: str) -> None:
+        self._hang_up()
+        self._seen.outcomes[GONE] += 1
+        self._seen.expected[name] = 1
 
     def _judge(self, kind: str, name: str, status: int, body: bytes, *, whole: bool) -> None:
         seen = self._seen
@@ -156,8 +158,7 @@ class Caller:
         }[kind]
         if not right:
             seen.wrong.append(f"{name}: {status} {body[-200:]!r}")
-        if kind == "retry" and status == 200:
-            seen.expected[name] = 2
+        seen.expected[name] = 2 if kind == "retry" and status == 200 else 1
         if kind == "refused":
             seen.outcomes[REFUSED] += 1
         else:
