@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from tests.gateway.conftest import prepare
@@ -29,7 +29,12 @@ def gateway() -> Iterator[RunningGateway]:
         ScriptedProvider() as provider,
         RunningGateway(prepare=prepare(), connect=Outbound(loopback_open=True).connect) as running,
     ):
-        target = {"provider": "openai", "base_url": provider.url, "model": "up", "retries": 0}
+        target: dict[str, Any] = {
+            "provider": "openai",
+            "base_url": provider.url,
+            "model": "up",
+            "retries": 0,
+        }
         running.adopt(
             document(
                 keys=[key_entry(running.key, running.digest)],

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.gateway.conftest import prepare
@@ -352,7 +353,7 @@ def test_an_answer_that_is_not_plain_is_told_as_broken_and_ends_its_connection(
     async def story() -> list[bytes]:
         server = await asyncio.start_server(upstream, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        target = {
+        target: dict[str, Any] = {
             "provider": "openai",
             "base_url": f"http://127.0.0.1:{port}/v1",
             "model": "up",

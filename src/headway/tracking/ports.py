@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from headway.auth.limits import Starts
+from headway.outbox.ports import Outbox
 from headway.routing.ports import Routes
 from headway.tracking.measurement import (
     Batch,
@@ -142,3 +143,19 @@ class Work(Protocol):
 
 
 Begin = Callable[[], AbstractContextManager[Work]]
+
+
+class ServedWork(Protocol):
+    """One transaction of who watches what versions are served by."""
+
+    @property
+    def measurements(self) -> Measurements: ...
+    @property
+    def routes(self) -> Routes: ...
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def commit(self) -> None: ...
+
+
+BeginServed = Callable[[], AbstractContextManager[ServedWork]]

@@ -46,6 +46,7 @@ from headway.settings import Settings
 from headway.snapshots.service import SnapshotService
 from headway.tracking.feedback import FeedbackService
 from headway.tracking.price_service import PriceService
+from headway.tracking.served import ServedBy
 from headway.tracking.service import TrackingService
 from headway.tracking.stamp import Stamper
 from headway.web.dashboard import PAGES
@@ -64,6 +65,7 @@ _RECONCILE: Final = 0.25
 _CARRY: Final = 0.25
 _TEND: Final = 10.0
 _LOOK_UP: Final = 5.0
+_SERVED_BY: Final = 30.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
@@ -92,6 +94,7 @@ class Control:
     services: Services
     reconciler: Reconciler
     courier: Courier
+    served_by: ServedBy
     runners: Runners
     begin: Begin
     database: Database
@@ -158,7 +161,15 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         pages=settings.pages,
         tell=lambda words: _log().warning(words),
     )
-    return Control(services, reconciler, courier, runners, begin, database)
+    return Control(
+        services=services,
+        reconciler=reconciler,
+        courier=courier,
+        served_by=ServedBy(begin, utc_now),
+        runners=runners,
+        begin=begin,
+        database=database,
+    )
 
 
 def run(settings: Settings, create_app: CreateApp) -> None:
@@ -254,6 +265,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("courier", _CARRY, control.courier.tick)
     loops.start("tracking", _TEND, control.services.tracking.tend)
     loops.start("prices", _LOOK_UP, control.services.prices.look_up)
+    loops.start("served by", _SERVED_BY, control.served_by.look)
     loops.start("pins", _PIN, partial(_pin, control))
     loops.start("upkeep", _UPKEEP, partial(_forget, control))
     library = control.database.library
