@@ -3,9 +3,10 @@
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from headway.gateway.exchange import Settings
+from headway.gateway.exchange import Default, Passed, Settings
 from headway.kernel.clock import SECOND
 from headway.registry.target import HostedTarget, Timeouts
+from headway.wire.framing import FieldLines
 from headway.wire.upstream import Deadlines, Origin
 
 _PORTS: Final = {"https": 443, "http": 80}
@@ -40,6 +41,29 @@ def hidden_of(base: Base, secret: str | None) -> tuple[bytes, ...]:
     """Return what no answer of a provider may show: where it is, and with what it was called."""
     where = dict(base.fields)[b"host"]
     return (where,) if secret is None else (where, secret.encode("ascii"))
+
+
+def passed_of(
+    target: HostedTarget,
+    base: bytes,
+    lines: FieldLines,
+    *,
+    query: str = "",
+    passes: frozenset[bytes],
+    defaults: tuple[Default, ...] = (),
+) -> Passed | None:
+    """Return how the other paths that a version allows are called; None: it allows none."""
+    if not target.passes:
+        return None
+    return Passed(
+        paths=target.passes,
+        base=base + b"/",
+        lines=lines,
+        model=target.model,
+        query=query.encode("ascii"),
+        passes=passes,
+        defaults=defaults,
+    )
 
 
 def deadlines(timeouts: Timeouts) -> Deadlines:

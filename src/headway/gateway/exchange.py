@@ -10,7 +10,7 @@ pass; where both can hold a chat, it is translated (`speech.py` makes the speake
 when a view is compiled).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -29,6 +29,9 @@ Fields: TypeAlias = Mapping[bytes, bytes]
 """The fields of a request's head by name in lower case; of those that stand twice the first."""
 
 _UP: Final = frozenset({b"accept", b"traceparent", b"tracestate", b"x-request-id"})
+_UP_WITH_BODIES: Final = frozenset(
+    {b"content-type", b"content-disposition", b"idempotency-key", b"openai-beta"}
+)
 NO_TOKENS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -184,6 +187,40 @@ class Native:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """How a provider's other paths are called, which callers use as they are."""
+
+    paths: tuple[str, ...]
+    """Without a slash around them; what lies below one is allowed too."""
+    base: bytes
+    """What stands before the path at the provider, with a slash at its end."""
+    lines: FieldLines = field(repr=False)
+    """Fields that are always the same. They may hold a secret."""
+    model: str
+    """The name that the provider knows."""
+    query: bytes = b""
+    """What every query there says, as in `api-version=1`."""
+    passes: frozenset[bytes] = frozenset()
+    defaults: tuple[Default, ...] = ()
+    up: frozenset[bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "up", _UP | _UP_WITH_BODIES | self.passes)
+
+    def allows(self, path: str) -> bool:
+        return any(each in self.paths for each in prefixes(path))
+
+
+def prefixes(path: str) -> Iterator[str]:
+    """Yield `files`, `files/file-7` and `files/file-7/content` of the last."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+    yield path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """How a version is called, made once before any request comes.
 
@@ -203,6 +240,8 @@ class Prepared:
     """What must never stand in an answer: the credential, the address."""
     reads_on: bool = False
     """An answer whose caller left is read to its end, for the tokens that it costs."""
+    passed: Passed | None = None
+    """How other paths of the provider are passed through, if they may be."""
     metadata: bytes = field(default=b"", repr=False)
     """The head of a GET for a description of its inputs and outputs; none: nobody can be asked."""
     readiness: bytes = field(default=b"", repr=False)

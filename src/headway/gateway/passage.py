@@ -28,6 +28,7 @@ from headway.gateway.exchange import (
     Format,
     Native,
     NotAnswered,
+    Passed,
     Prepared,
     Problem,
     Speaker,
@@ -72,7 +73,7 @@ _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
 _ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
 _FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
-_GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
+GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
 """What a call is that ended by itself, by the status with which the engine refused it; any other
 is of a body that could not be taken."""
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
@@ -148,7 +149,7 @@ class Passage:
             self._refuse(refused.problem)
             return
         if self._fields_up.get(b"content-encoding", b"identity") != b"identity":
-            self._refuse(_PACKED)
+            self._refuse(PACKED)
             return
         if (limits := self._caller.limits) is not None:
             admission = self._admission = self._pipeline.spending.admit(self._caller, limits)
@@ -187,7 +188,7 @@ class Passage:
 
     def _gone(self, call: Call) -> None:
         """Learn that the caller left: neither a success nor a failure of anybody."""
-        outcome = _GONE.get(call.refused, Outcome.CALLER)
+        outcome = GONE.get(call.refused, Outcome.CALLER)
         if outcome is Outcome.GONE and not self._over and self._read_on():
             return
         if self._sending is not None:
@@ -302,7 +303,7 @@ class Passage:
         native = speaker.native
         fields = _NO_FIELDS
         if native.defaults or not native.up.isdisjoint(headers):
-            fields = _upward(self._call.headers, native)
+            fields = upward(self._call.headers, native)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (native.head, fields, len(body))
         self._request = (head, body)
         self._send(prepared)
@@ -534,7 +535,7 @@ class Passage:
         if self._fall_back(problem):
             return
         if told and complaint.body is not None:
-            lines = JSON_TYPE + _waiting(problem.retry_after)
+            lines = JSON_TYPE + waiting(problem.retry_after)
             fields = self._fields(lines, spent=self._calls > 1)
             self._call.respond(shown, fields, complaint.body)
             self._end(outcome)
@@ -632,7 +633,7 @@ class Passage:
             self._end(problem.outcome, tokens=said.tokens, served_by=said.served_by)
 
     def _respond(self, problem: Problem) -> None:
-        lines = [JSON_TYPE, _waiting(problem.retry_after)]
+        lines = [JSON_TYPE, waiting(problem.retry_after)]
         if problem.status == 401:
             lines.append(b"www-authenticate: Bearer\r\n")
         self._call.respond(
@@ -753,7 +754,7 @@ class Passage:
                 lines,
                 where,
                 _NOTHING if admission is None else admission.lines,
-                _downward(self._headers, limited=admission is not None) if self._headers else b"",
+                downward(self._headers, limited=admission is not None) if self._headers else b"",
                 stamp,
                 stamp,
                 b"x-should-retry: false\r\n" if spent else b"",
@@ -761,7 +762,7 @@ class Passage:
         )
 
 
-def _downward(headers: Fields, *, limited: bool) -> bytes:
+def downward(headers: Fields, *, limited: bool) -> bytes:
     """Return what of the upstream's head callers may see.
 
     What a provider says of its limits would contradict what we say of the limits of a key.
@@ -792,7 +793,7 @@ _NO_CONTENT: Final = Problem(
 )
 
 
-def _waiting(seconds: float | None) -> bytes:
+def waiting(seconds: float | None) -> bytes:
     """Return the fields that say how long to wait; both official clients know the second too."""
     if seconds is None:
         return b""
@@ -808,7 +809,7 @@ def _waiting(seconds: float | None) -> bytes:
     )
 
 
-_PACKED: Final = Problem(
+PACKED: Final = Problem(
     415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
 )
 _THEIR_ID: Final = frozenset({b"x-request-id", b"request-id"})
@@ -819,7 +820,7 @@ _WORDS: Final = {
 }
 
 
-def _upward(headers: Headers, native: Native) -> bytes:
+def upward(headers: Headers, native: Native | Passed) -> bytes:
     """Return what of the caller's head goes on; a list may stand in several fields."""
     up = native.up
     lines = [

@@ -259,12 +259,11 @@ class Pipeline:
             flags = RETRY
         hints = _with_header(ask.hints, table, headers)
         if ask.ref is not None:
-            return self._pinned(ask, ask.ref, served, hints, flags)
-        if (pin := headers.get(b"headway-pin")) is not None:
-            held = pin.decode("latin-1")
-            kept = self.compiler.pinned(self.view, served, held, self.minute)
-            if kept is not None and kept.arm.key not in self.guards.vetoed(table.route):
-                return Way(served, kept, self._pin(served, kept.release, hints), flags, held)
+            return self._pinned(ask.model, ask.ref, served, hints, flags)
+        if b"headway-pin" in headers:
+            kept = self._kept(served, hints, headers, flags)
+            if kept is not None:
+                return kept
         attributes = _NO_ATTRIBUTES
         if table.needs_attributes:
             attributes = format_.attributes(ask, headers)
@@ -275,11 +274,33 @@ class Pipeline:
             raise NotAnswered(_switched_off(error)) from None
         return Way(served, served.arms[assignment.arm_index], assignment, flags)
 
-    def _pinned(self, ask: Ask, ref: str, served: Served, hints: UnitHints, flags: int) -> Way:
-        found = self.view.release(ask.model, ref)
+    def undrawn(self, caller: Caller, model: str, ref: str | None, headers: Fields) -> Way:
+        """Return where a request goes that no route draws, and no judge counts.
+
+        It is the version that it names or its pin holds, else the stable one. Raises
+        `NotAnswered`.
+        """
+        served = self._served(caller, model, headers)
+        flags = RETRY if headers.get(b"x-stainless-retry-count", b"0") != b"0" else 0
+        if ref is None and b"headway-pin" in headers:
+            kept = self._kept(served, NO_HINTS, headers, flags)
+            if kept is not None:
+                return kept
+        return self._pinned(model, ref or served.route.stable.version, served, NO_HINTS, flags)
+
+    def _kept(self, served: Served, hints: UnitHints, headers: Fields, flags: int) -> Way | None:
+        """Return where a Headway-Pin leads, None if it leads nowhere any more."""
+        held = headers[b"headway-pin"].decode("latin-1")
+        kept = self.compiler.pinned(self.view, served, held, self.minute)
+        if kept is None or kept.arm.key in self.guards.vetoed(served.route):
+            return None
+        return Way(served, kept, self._pin(served, kept.release, hints), flags, held)
+
+    def _pinned(self, model: str, ref: str, served: Served, hints: UnitHints, flags: int) -> Way:
+        found = self.view.release(model, ref)
         if found is None:
             raise NotAnswered(
-                _not_found(f"{ask.model} has no version {ref[:128]!r} that can be called", "model")
+                _not_found(f"{model} has no version {ref[:128]!r} that can be called", "model")
             )
         release, prepared = found
         assignment = self._pin(served, release, hints)

@@ -23,9 +23,11 @@ from headway.gateway.own import (
 )
 from headway.gateway.passage import Passage, is_id
 from headway.gateway.passing import Passing, problem_body
+from headway.gateway.passthrough import Through, passing_words
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import View
 from headway.kernel.names import nearest
+from headway.registry.target import OWN_PATHS
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper
@@ -81,7 +83,10 @@ class Gateway:
         elif path.startswith("/v1/models/"):
             self._only(call, _READS, lambda call: self._models.answer(call, path[11:]))
         elif path.startswith("/v1/"):
-            self._unknown(call, path)
+            if self.pipeline.view.passes(path[4:]):
+                Through(self.pipeline, call, _format_v1(call)).take()
+            else:
+                self._unknown(call, path)
         else:
             self._pass_on(call)
 
@@ -164,6 +169,8 @@ class Gateway:
         fault = _fault_v1(call) if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
+        if path.startswith("/v1/") and path[4:].partition("/")[0] not in OWN_PATHS:
+            hint += f"{'' if guess else ';'} {passing_words(path)}"
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
         self.pipeline.accumulator.unrouted(problem.outcome)
         respond_problem(call, problem, JSON, fault(problem))
@@ -192,12 +199,16 @@ class Gateway:
 
 def _fault_v1(call: Call) -> Callable[[Problem], bytes]:
     """Return how the caller of a path below /v1 reads what goes wrong."""
+    return _format_v1(call).fault
+
+
+def _format_v1(call: Call) -> Format:
     format_ = PATHS.get(call.path)
     if format_ is not None:
-        return format_.fault
+        return format_
     if call.headers.get(b"anthropic-version") is not None:
-        return ANTHROPIC_MESSAGES.fault
-    return OPENAI_CHAT.fault
+        return ANTHROPIC_MESSAGES
+    return OPENAI_CHAT
 
 
 def _problem_body(problem: Problem) -> bytes:

@@ -18,7 +18,7 @@ from headway.auth.limits import Limits
 from headway.auth.policy import ANY, Caller
 from headway.auth.role import Role
 from headway.gateway.dialects import DIALECTS, FORMATS
-from headway.gateway.exchange import Prepared, Release, unusable
+from headway.gateway.exchange import Prepared, Release, prefixes, unusable
 from headway.gateway.speech import speakers
 from headway.kernel.canonical import Json
 from headway.kernel.clock import MINUTE
@@ -131,6 +131,8 @@ class View:
     """By model in lower case, then by alias in lower case: the version's text."""
     names: Mapping[str, str] = field(default_factory=dict)
     """By alternative id in lower case: the model's name in lower case."""
+    passed: frozenset[str] = frozenset()
+    """Paths below /v1 that some version passes through."""
     problems: tuple[str, ...] = ()
     """What could not be compiled, and why; the rest of the view works."""
 
@@ -141,6 +143,10 @@ class View:
         """Return what a model is really called, in lower case."""
         folded = model.lower()
         return self.names.get(folded, folded)
+
+    def passes(self, path: str) -> bool:
+        """Say whether any version passes a path below /v1 through."""
+        return bool(self.passed) and any(each in self.passed for each in prefixes(path))
 
     def models(self, environment: str) -> Iterable[Served]:
         """Return what is served in an environment, by name."""
@@ -218,6 +224,13 @@ class Compiler:
             names={
                 each["name"].lower(): each["model"].lower() for each in document.get("names", ())
             },
+            passed=frozenset(
+                path
+                for of_model in releases.values()
+                for _, prepared in of_model.values()
+                if prepared.passed is not None
+                for path in prepared.passed.paths
+            ),
             problems=tuple(problems),
         )
 

@@ -259,9 +259,10 @@ _HOSTED_FIELDS: Final = (
 _API_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _PASSED: Final = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*\Z")
 _MOST_PASSED: Final = 32
-_OWN_PATHS: Final = frozenset(
+OWN_PATHS: Final = frozenset(
     {"chat", "completions", "embeddings", "messages", "models", "responses"}
 )
+"""What gateways answer by themselves, by the first word of the path."""
 
 
 def _hosted(provider: str, fields: Mapping[str, Json], pointer: str) -> HostedTarget:
@@ -372,7 +373,7 @@ def _passes(value: Json, pointer: str) -> tuple[str, ...]:
         path = as_text(each, pointer=at, longest=128)
         if not _PASSED.match(path):
             raise Invalid.at(at, 'must be a path without a slash around it, as in "files"')
-        if path.partition("/")[0] in _OWN_PATHS:
+        if path.partition("/")[0] in OWN_PATHS:
             raise Invalid.at(at, f"{path!r} is answered by the gateway itself")
         found.add(path)
     return tuple(sorted(found))

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headway.adapters.hosted import base_of, deadlines, hidden_of, settings_of
+from headway.adapters.hosted import base_of, deadlines, hidden_of, passed_of, settings_of
 from headway.adapters.providers.anthropic.chat import AnthropicUpstream
 from headway.gateway.exchange import Default, Native, Prepared, Release
 from headway.gateway.ports import Around
@@ -34,23 +34,26 @@ class Anthropic:
         if not isinstance(target, HostedTarget):
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
         base = base_of(target.base_url)
-        fields = [*base.fields, (b"content-type", b"application/json")]
+        fields = list(base.fields)
         secret = around.secret(target.credential, base.host) if target.credential else None
         if secret is not None:
             fields.append((b"x-api-key", secret.encode("ascii")))
         if target.api_version is not None:
             fields.append((_VERSION, target.api_version.encode("ascii")))
-        lines = write_fields(fields)
+        lines = write_fields([*fields, (b"content-type", b"application/json")])
+        root = base.path.removesuffix(b"/v1")
         settings = settings_of(target)
         own = target.api_version is not None
+        passes = frozenset({_BETA} if own else {_BETA, _VERSION})
+        defaults = () if own else (_USUAL_VERSION,)
         return Prepared(
             origin=base.origin,
             native={
                 format_: Native(
-                    request_head(b"POST", base.path.removesuffix(b"/v1") + path, lines),
+                    request_head(b"POST", root + path, lines),
                     settings,
-                    passes=frozenset({_BETA} if own else {_BETA, _VERSION}),
-                    defaults=() if own else (_USUAL_VERSION,),
+                    passes=passes,
+                    defaults=defaults,
                 )
                 for format_, path in _PATHS.items()
             },
@@ -59,4 +62,7 @@ class Anthropic:
             retries=target.retries,
             hidden=hidden_of(base, secret),
             reads_on=target.when_left == COUNT,
+            passed=passed_of(
+                target, root + b"/v1", write_fields(fields), passes=passes, defaults=defaults
+            ),
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
-from headway.adapters.hosted import Base, base_of, deadlines, hidden_of, settings_of
+from headway.adapters.hosted import Base, base_of, deadlines, hidden_of, passed_of, settings_of
 from headway.adapters.providers.openai.chat import OpenAIUpstream
 from headway.gateway.exchange import Native, Prepared, Release, Settings
 from headway.gateway.formats.openai_responses.merge import said_as_response
@@ -66,18 +66,28 @@ class OpenAI:
             retries=target.retries,
             hidden=hidden_of(base, secret),
             reads_on=target.when_left == COUNT,
+            passed=passed_of(
+                target,
+                base.path,
+                write_fields([*base.fields, *_credential(base, secret)]),
+                query=query.removeprefix("?"),
+                passes=_PASSES,
+            ),
         )
 
 
 def _fields(base: Base, secret: str | None) -> FieldLines:
-    fields = [*base.fields, (b"content-type", b"application/json")]
-    if secret is not None:
-        value = secret.encode("ascii")
-        if base.host.endswith(_AZURE):
-            fields.append((b"api-key", value))
-        else:
-            fields.append((b"authorization", b"Bearer " + value))
-    return write_fields(fields)
+    kind = (b"content-type", b"application/json")
+    return write_fields([*base.fields, kind, *_credential(base, secret)])
+
+
+def _credential(base: Base, secret: str | None) -> list[tuple[bytes, bytes]]:
+    if secret is None:
+        return []
+    value = secret.encode("ascii")
+    if base.host.endswith(_AZURE):
+        return [(b"api-key", value)]
+    return [(b"authorization", b"Bearer " + value)]
 
 
 def _known_of(base: Base) -> tuple[str, ...]:

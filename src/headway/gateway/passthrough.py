@@ -1,0 +1,436 @@
+"""A provider's other paths, as callers use them: files, batches, images, audio.
+
+    take ── which model ── undrawn: the stable version ── allowed? ── both bodies as they come
+      │          │                                            │             │
+    401 415     400                                          404      502, 504, a broken connection
+
+Which paths a version passes is said in its target (`passes`). Of a request the model is named by
+the header Headway-Model, by `model` in the query or in a body that is JSON. Only JSON is held,
+since the model's name in it changes; everything else passes in bounded memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+import orjson
+
+from headway.auth.role import Permission
+from headway.gateway import truth
+from headway.gateway.accumulator import Flight
+from headway.gateway.body import check_size, malformed
+from headway.gateway.exchange import (
+    Ask,
+    Fields,
+    Format,
+    NotAnswered,
+    Passed,
+    Problem,
+    split_pin,
+)
+from headway.gateway.passage import GONE, JSON_TYPE, PACKED, downward, upward, waiting
+from headway.gateway.pipeline import CONTROL, Pipeline, Way
+from headway.gateway.spending import Admission
+from headway.gateway.splice import splice_model
+from headway.routing.assignment import NO_HINTS, OUTSIDE
+from headway.tracking.measurement import Outcome
+from headway.tracking.stamp import SINGLE, Stamper, flags_of
+from headway.wire.call import Call
+from headway.wire.framing import LAST_CHUNK, FieldLines, Headers, chunk, request_head
+from headway.wire.upstream import Failure, Sending
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_JSON: Final = b"application/json"
+_LARGEST: Final = 10 << 30
+"""Bytes that pass up in one request."""
+_LARGEST_REFUSAL: Final = 256 * 1024
+_IDLE_SECONDS: Final = 60.0
+"""How long a caller may pause within an upload."""
+_SAFE: Final = "/-._~!$&'()*+,;=:@"
+_DOWN: Final = (b"content-type", b"content-disposition")
+_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
+_NO_ANSWER: Final[Fields] = MappingProxyType({})
+_NOTHING: Final = FieldLines(b"")
+
+
+class Through:
+    """One request on its way through, and its answer (`Receiver`, `BodySink`, `UnderWay`)."""
+
+    __slots__ = (
+        "_admission", "_call", "_caller", "_flight", "_format", "_head_up", "_headers", "_over",
+        "_pipeline", "_refusal", "_refusal_size", "_sending", "_stamp", "_status", "_way",
+    )  # fmt: skip
+
+    def __init__(self, pipeline: Pipeline, call: Call, format_: Format) -> None:
+        """`format_`: in whose words the caller reads what goes wrong."""
+        self._pipeline = pipeline
+        self._call = call
+        self._format = format_
+        self._head_up: Fields = call.headers.first()
+        self._caller = CONTROL
+        self._admission: Admission | None = None
+        self._way: Way | None = None
+        self._flight: Flight | None = None
+        self._stamp = ""
+        self._sending: Sending | None = None
+        self._status = 0
+        self._headers = _NO_ANSWER
+        self._refusal: list[bytes] | None = None
+        """What has come of an answer that says no; None: it says yes, and passes as it comes."""
+        self._refusal_size = 0
+        self._over = False
+
+    def take(self) -> None:
+        """Look at the head, and begin as soon as it is known whom to ask."""
+        call = self._call
+        call.on_gone = self._gone
+        try:
+            self._admit()
+            if call.has_body and _is_json(self._head_up):
+                call.collect(self._pipeline.body_limit, self._arrived)
+            else:
+                self._begin(self._named(), None)
+        except NotAnswered as refused:
+            self._fail(refused.problem)
+
+    def _admit(self) -> None:
+        call, pipeline = self._call, self._pipeline
+        caller = pipeline.identify(call, self._head_up, Permission.TRAFFIC_CALL)
+        if call.method not in METHODS:
+            detail = f"{call.method} is not passed on, but {', '.join(sorted(METHODS))}"
+            raise NotAnswered(Problem(405, detail, Outcome.CALLER, "method_not_allowed"))
+        if self._head_up.get(b"content-encoding", b"identity") != b"identity":
+            raise NotAnswered(PACKED)
+        self._caller = caller
+        if caller.limits is not None:
+            self._admission = pipeline.spending.admit(caller, caller.limits)
+            if self._admission.problem is not None:
+                raise NotAnswered(self._admission.problem)
+
+    def _named(self, document: Mapping[str, Any] | None = None) -> str:
+        """Return the model that the request names, or raise `NotAnswered` (400)."""
+        found = (
+            self._head_up.get(b"headway-model", b"").decode("latin-1")
+            or dict(parse_qsl(self._call.query.decode("latin-1"))).get("model")
+            or (document or {}).get("model")
+        )
+        if not isinstance(found, str) or not found:
+            raise malformed(
+                "say which model this goes to: in the header Headway-Model, in the query as "
+                "`model`, or as `model` in a JSON body",
+                param="model",
+                code="model_missing",
+            )
+        return found
+
+    def _arrived(self, _call: Call, body: bytes) -> None:
+        try:
+            document = _read(body)
+            self._begin(self._named(document), (document, body))
+        except NotAnswered as refused:
+            self._fail(refused.problem)
+
+    def _begin(self, named: str, held: tuple[dict[str, Any] | None, bytes] | None) -> None:
+        """Send the request; `held` is a body in JSON, and what it says."""
+        pipeline, call = self._pipeline, self._call
+        name, ref = split_pin(named)
+        if self._caller is CONTROL:
+            raise NotAnswered(_not_passed(name, "", call.path))
+        way = self._way = pipeline.undrawn(self._caller, name, ref, self._head_up)
+        at = pipeline.clock()
+        flags = flags_of(way.assignment, way.flags)
+        unit = 0 if flags & SINGLE else pipeline.stamper.unit_hash(way.assignment.unit)
+        self._stamp = pipeline.stamper.stamp(way.destination.prefix, at, unit, flags)
+        passed = self._passed(way)
+        self._flight = pipeline.accumulator.begin(way.assignment, unit=unit, flags=flags, at=at)
+        pipeline.under_way.add(self)
+        pipeline.accumulator.key_used(self._caller.id, at)
+        self._send(way, passed, held)
+        pipeline.accumulator.sent(self._flight)
+
+    def _passed(self, way: Way) -> Passed:
+        """Return how the version is called, or raise `NotAnswered`."""
+        release, prepared = way.destination.release, way.destination.prepared
+        if prepared.fault:
+            raise NotAnswered(
+                Problem(502, prepared.fault, Outcome.VERSION, "version_misconfigured")
+            )
+        path = self._call.path[4:]
+        if prepared.passed is None or not prepared.passed.allows(path):
+            raise NotAnswered(_not_passed(release.model, release.version, self._call.path))
+        return prepared.passed
+
+    def _send(
+        self, way: Way, passed: Passed, held: tuple[dict[str, Any] | None, bytes] | None
+    ) -> None:
+        call, pool = self._call, self._pipeline.pool
+        origin = way.destination.prepared.origin
+        # How long a file takes is not known beforehand: pauses end it, not its length.
+        deadlines = replace(way.destination.prepared.deadlines, total=inf)
+        target = passed.base + quote(call.path[4:], safe=_SAFE).encode("ascii")
+        if query := _query(call.query, passed):
+            target += b"?" + query
+        head = request_head(call.method.encode("ascii"), target, passed.lines)
+        head += upward(call.headers, passed)
+        if held is not None:
+            body = _renamed(*held, passed.model)
+            head += b"content-length: %d\r\n\r\n" % len(body)
+            self._sending = pool.send(origin, head, body, self, deadlines)
+        elif not call.has_body:
+            empty = b"" if call.method in {"GET", "HEAD"} else b"content-length: 0\r\n"
+            self._sending = pool.send(origin, head + empty + b"\r\n", b"", self, deadlines)
+        else:
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+            if call.content_length is not None:
+                framing = b"content-length: %d\r\n\r\n" % call.content_length
+            sending = self._sending = pool.open(origin, head + framing, self, deadlines)
+            sending.on_unwritable = call.pause_reading
+            sending.on_writable = call.resume_reading
+            if not sending.writable:
+                call.pause_reading()
+            call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
+
+    # The request's body (`BodySink`)
+
+    def data(self, data: bytes) -> None:
+        if self._sending is not None:
+            self._sending.write(chunk(data) if self._call.chunked else data)
+
+    def end(self) -> None:
+        if self._sending is not None:
+            if self._call.chunked:
+                self._sending.write(LAST_CHUNK)
+            self._sending.end()
+
+    # The answer (`Receiver`)
+
+    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+        fields = headers.first()
+        self._status, self._headers = status, fields
+        if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+            self._cancel()
+            self._fail(_unreadable("is compressed, which was not asked for"))
+        elif 300 <= status < 400:
+            self._cancel()
+            self._fail(_unreadable("leads elsewhere, where nobody follows"))
+        elif status >= 400:
+            self._refusal = []
+        else:
+            call = self._call
+            length = fields.get(b"content-length")
+            call.start(
+                status, self._fields(_kind(fields)), None if length is None else int(length)
+            )
+            call.on_unwritable = self._unwritable
+            call.on_writable = self._writable
+
+    def on_data(self, data: bytes) -> None:
+        if self._refusal is None:
+            self._call.write(data)
+            return
+        self._refusal_size += len(data)
+        if self._refusal_size <= _LARGEST_REFUSAL:
+            self._refusal.append(data)
+
+    def on_complete(self, *, by_close: bool) -> None:
+        refusal = self._refusal
+        if refusal is not None:
+            whole = self._refusal_size <= _LARGEST_REFUSAL
+            self._refused(b"".join(refusal) if whole else b"")
+        elif by_close:
+            # Nothing but its framing could tell that it is whole.
+            self._call.abort()
+            self._end(Outcome.PROVIDER)
+        else:
+            self._call.finish()
+            self._end(Outcome.OK)
+
+    def on_failure(self, failure: Failure) -> None:
+        self._fail(truth.of_failure(failure, local=False))
+
+    def _refused(self, body: bytes) -> None:
+        """Pass on what says no: its words where they are about the request, as everywhere."""
+        status = self._status
+        prepared = self._way.destination.prepared if self._way is not None else None
+        if prepared is not None and any(secret in body for secret in prepared.hidden):
+            body = b""
+        complaint = self._format.complaint(body)
+        outcome, shown = truth.of_status(status, local=False, said=None, code=complaint.code)
+        told = outcome is Outcome.REFUSED
+        wait = truth.wait_of(self._headers, self._pipeline.clock())
+        if told and complaint.body is not None:
+            self._respond(shown, JSON_TYPE + waiting(wait), complaint.body)
+            self._end(outcome)
+            return
+        code = truth.code_for_callers(shown, status, complaint.code)
+        words = f"the provider answered with status {status}"
+        self._fail(
+            Problem(
+                shown,
+                (complaint.message if told else "") or words,
+                outcome,
+                (complaint.code if told else code) or "upstream_error",
+                complaint.param if told else None,
+                retry_after=wait,
+            )
+        )
+
+    # The caller
+
+    def _gone(self, call: Call) -> None:
+        self._cancel()
+        self._end(GONE.get(call.refused, Outcome.CALLER))
+
+    def _unwritable(self, _call: Call) -> None:
+        if self._sending is not None:
+            self._sending.pause()
+
+    def _writable(self, _call: Call) -> None:
+        if self._sending is not None:
+            self._sending.resume()
+
+    def mark(self, now: float) -> None:
+        """Be looked at by the sweep; the engine's own time-outs are enough."""
+
+    def give_up(self) -> None:
+        """Go on: whoever is under way here is waited for."""
+
+    # The end
+
+    def _fail(self, problem: Problem) -> None:
+        """End with a problem: as an answer, or by breaking off one that has begun."""
+        if self._over:
+            return
+        if self._call.answered:
+            self._call.abort()
+        else:
+            lines = JSON_TYPE + waiting(problem.retry_after)
+            if problem.status == 401:
+                lines += b"www-authenticate: Bearer\r\n"
+            if problem.status == 405:
+                lines += b"allow: %b\r\n" % ", ".join(sorted(METHODS)).encode("ascii")
+            self._respond(problem.status, lines, self._format.fault(problem))
+        self._end(problem.outcome)
+
+    def _respond(self, status: int, lines: bytes, body: bytes) -> None:
+        self._call.respond(status, self._fields(lines), body)
+
+    def _cancel(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+
+    def _end(self, outcome: Outcome) -> None:
+        """Record how it ended, once, and undo the ring of references."""
+        if self._over:
+            return
+        self._over = True
+        pipeline, call = self._pipeline, self._call
+        if self._flight is None:
+            pipeline.accumulator.unrouted(outcome)
+        else:
+            now = pipeline.monotonic()
+            began = call.last_byte_at or now
+            pipeline.accumulator.record(
+                self._flight, outcome, latency_ms=max(0.0, (now - began) * 1000)
+            )
+        if self._admission is not None:
+            self._admission.ended()
+        pipeline.under_way.discard(self)
+        if (sending := self._sending) is not None:
+            sending.on_unwritable = sending.on_writable = None
+            self._sending = None
+
+    def _fields(self, lines: bytes) -> FieldLines:
+        """Return the fields of an answer: which version, which route, which request."""
+        pipeline, way, admission = self._pipeline, self._way, self._admission
+        if not self._stamp:
+            self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
+        where = _NOTHING
+        if way is not None:
+            where = (
+                way.destination.lines_with(way.pin)
+                if way.pin
+                else way.destination.lines(pipeline.minute)
+            )
+        stamp = self._stamp.encode("ascii")
+        return FieldLines(
+            b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n"
+            % (
+                lines,
+                where,
+                _NOTHING if admission is None else admission.lines,
+                downward(self._headers, limited=admission is not None),
+                stamp,
+                stamp,
+            )
+        )
+
+
+def _is_json(headers: Fields) -> bool:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == _JSON
+
+
+def _read(body: bytes) -> dict[str, Any] | None:
+    """Return the object that a body holds, None if it is some other JSON or empty."""
+    if not body:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise malformed(f"the body is not JSON: {error.msg[:128]}") from None
+    if type(document) is not dict:
+        return None
+    check_size(document)
+    return document
+
+
+def _renamed(document: dict[str, Any] | None, body: bytes, model: str) -> bytes:
+    """Return the body with the name by which the provider knows the model."""
+    if document is None or "model" not in document:
+        return body
+    spliced = splice_model(Ask(body, document, "", None, NO_HINTS), model)
+    return spliced or orjson.dumps({**document, "model": model})
+
+
+def _query(query: bytes, passed: Passed) -> bytes:
+    """Return the caller's query with the version's own words in it."""
+    ours = [part for part in passed.query.split(b"&") if part]
+    own = {_key(part) for part in ours}
+    for part in query.split(b"&"):
+        key = _key(part)
+        if key == "model":
+            ours.append(b"model=" + quote(passed.model, safe="").encode("ascii"))
+        elif part and key not in own:
+            ours.append(part)
+    return b"&".join(ours)
+
+
+def _key(part: bytes) -> str:
+    return unquote_plus(part.partition(b"=")[0].decode("latin-1"))
+
+
+def _kind(headers: Fields) -> bytes:
+    """Return what an answer's head says of its body."""
+    return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _DOWN if name in headers)
+
+
+def passing_words(path: str) -> str:
+    """Say what would let a path below /v1 through."""
+    first = path[4:].partition("/")[0][:128]
+    return f"a version passes it through whose target has {first!r} in `passes`"
+
+
+def _not_passed(model: str, version: str, path: str) -> Problem:
+    return Problem(
+        404,
+        f"{model} {version} does not pass {path[:128]} through; {passing_words(path)}",
+        Outcome.CALLER,
+        "path_not_passed",
+    )
+
+
+def _unreadable(words: str) -> Problem:
+    return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")
