@@ -35,7 +35,7 @@ from headway.gateway.exchange import (
     Watch,
     Whole,
 )
-from headway.gateway.pipeline import CONTROL, Pipeline, Way
+from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Resilience
 from headway.gateway.spending import Admission
 from headway.gateway.tally import together
@@ -165,6 +165,8 @@ class Passage:
         self._pipeline.accumulator.unrouted(problem.outcome)
         if self._caller is not CONTROL:
             self._pipeline.accumulator.key_ended(self._caller.id, problem.outcome)
+        if self._pipeline.access is not None:
+            self._tell(self._pipeline.access, problem.outcome, NO_TOKENS)
 
     # From the caller
 
@@ -678,8 +680,32 @@ class Passage:
             self._pipeline.accumulator.key_ended(self._caller.id, outcome)
         if self._admission is not None:
             self._admission.ended()
+        if self._pipeline.access is not None:
+            self._tell(self._pipeline.access, outcome, tokens)
         if not wait:
             self._pipeline.under_way.discard(self)
+
+    def _tell(self, access: Access, outcome: Outcome, tokens: Mapping[str, int]) -> None:
+        """Hand over what the log may say of a request: nothing that its caller wrote."""
+        call, way, destination = self._call, self._way, self._destination
+        came = call.last_byte_at or call.received_at
+        access(
+            {
+                "request_id": self._stamp,
+                "method": call.method,
+                "path": path_of(self._format.name, "{model}"),
+                "status": call.status,
+                "outcome": outcome.value,
+                "key": "" if self._caller is CONTROL else self._caller.id,
+                "model": destination.release.model if destination is not None else "",
+                "version": destination.release.version if destination is not None else "",
+                "environment": way.served.route.environment if way is not None else "",
+                "latency_ms": round((self._pipeline.monotonic() - came) * 1000, 1),
+                "first_ms": None if self._first_ms is None else round(self._first_ms, 1),
+                "input_tokens": tokens.get("input", 0),
+                "output_tokens": tokens.get("output", 0),
+            }
+        )
 
     def _spend(self, tokens: Mapping[str, int]) -> None:
         """Count what was used of a version, and its cost: for it, and for the key."""

@@ -39,6 +39,8 @@ _SHORT: Final = 128
 _MOST_KEPT: Final = 4096
 _UNKNOWN_KEY: Final = "no key that works was presented"
 
+Access = Callable[[Mapping[str, object]], object]
+"""Takes what one request came to, for a line of the log."""
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function after so many seconds, on the loop."""
 
@@ -97,6 +99,8 @@ class Pipeline:
     """Takes a fault of our own, for the log."""
     hop_secret: str
     """What control shows to have its checks believed, and is shown what is passed on."""
+    access: Access | None = None
+    """None: nobody wants a line per request."""
     environment: str = "production"
     """Where a caller belongs whose key names no environment."""
     body_limit: int = 32 << 20

@@ -114,7 +114,7 @@ class Call:
         "_on_body", "_parts", "_paused", "_persist", "_protocol", "_sink", "_size", "answered",
         "chunked", "content_length", "context", "headers", "http_10", "last_byte_at", "method",
         "on_done", "on_gone", "on_unwritable", "on_writable", "path", "query", "received_at",
-        "refused", "target",
+        "refused", "status", "target",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +145,8 @@ class Call:
         """The status with which the engine itself ended the call."""
         self.answered = False
         """Something of the answer was written."""
+        self.status = 0
+        """Of the answer, if the application wrote one that was not raw."""
         self.context: Any = None
         """The application's own."""
         self.on_gone: Callable[[Call], None] | None = None
@@ -290,6 +292,7 @@ class Call:
     def _head(self, protocol: Line, status: int, fields: Fields, *, keep: bool) -> bytes:
         lines = fields if isinstance(fields, bytes) else write_fields(fields)
         self.answered = True
+        self.status = status
         connection = (_KEEP if self.http_10 else _NOTHING) if keep else CLOSE
         return b"%b%b%b%b" % (STATUS_LINES[status], protocol.server.date, lines, connection)
 

@@ -156,6 +156,7 @@ class _Process:
             monotonic=time.monotonic,
             later=loop.call_later,
             report=self._report,
+            access=self._access if settings.log_level == "debug" else None,
             hop_secret=self.shared.hop_secret,
             environment=settings.environment,
             body_limit=settings.body_limit,
@@ -205,6 +206,9 @@ class _Process:
     def _told(self, what: str, circumstances: Mapping[str, Any]) -> None:
         where = str(circumstances.get("what", ""))
         self.log.warning(what, where=where, detail=str(dict(circumstances)))
+
+    def _access(self, fields: Mapping[str, object]) -> None:
+        self.log.debug("request", **fields)
 
     def _report(self, error: Exception) -> None:
         kind = type(error).__name__

@@ -32,6 +32,11 @@ FIELDS: Final = frozenset(
         "sqlite",
         "count",
         "operation",
+        "outcome",
+        "latency_ms",
+        "first_ms",
+        "input_tokens",
+        "output_tokens",
         "where",
     }
 )
@@ -120,6 +125,9 @@ class LateLog:
     process: str
     level: str
     _logger: Any = None
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._made().debug(event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
         self._made().warning(event, **fields)
