@@ -98,3 +98,26 @@ def test_a_check_that_fails_says_in_words_what_came(traffic: Traffic) -> None:
     assert told["detail"].startswith("1.0.0 answered /v1/messages with ")
     assert "the model `x` does not exist" in told["detail"]
     assert "{" not in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (
+            Reply(status=404, error="no gpt-9 for org-secret", code="model_not_found"),
+            "the provider does not have the model that this version asks for",
+        ),
+        (
+            Reply(status=401, error="no such key: sk-quoted"),
+            "the provider answered with status 401: it refuses the credential of this version",
+        ),
+    ],
+)
+def test_a_check_says_what_a_newcomer_did_wrong_and_quotes_no_secret(
+    traffic: Traffic, reply: Reply, words: str
+) -> None:
+    traffic.provider.script = lambda _: reply
+
+    told = checked(traffic, traffic.target())
+
+    assert told["detail"] == f"1.0.0 answered /v1/chat/completions with 502: {words}"

@@ -524,7 +524,10 @@ class Passage:
         complaint = self._said.complaint(body)
         outcome, shown = truth.of_status(status, local=local, said=said, code=complaint.code)
         told = shown == status and (local or outcome is Outcome.REFUSED)
-        words = _WORDS.get(outcome, f"the provider answered with status {status}")
+        known = _WORDS if local else _WORDS_ELSEWHERE
+        words = known.get(outcome, f"the provider answered with status {status}")
+        if status in _OUR_CREDENTIAL and outcome is Outcome.PROVIDER:
+            words += ": it refuses the credential of this version"
         problem = Problem(
             shown,
             (complaint.message if told else "") or words,
@@ -844,6 +847,11 @@ _WORDS: Final = {
     Outcome.GATEWAY: "the process that runs this model is not ready",
     Outcome.REFUSED: "the model refuses this request",
 }
+_WORDS_ELSEWHERE: Final = {
+    **_WORDS,
+    Outcome.VERSION: "the provider does not have the model that this version asks for",
+}
+_OUR_CREDENTIAL: Final = frozenset({401, 403})
 
 
 def upward(headers: Headers, native: Native | Passed) -> bytes:
