@@ -66,8 +66,34 @@ class Here:
         }
 
 
+OTHER_PATHS: Mapping[str, object] = {
+    "/v1/images/generations": {"created": 1, "data": [{"b64_json": "aGk="}]},
+    "/v1/files": {
+        "id": "file-7",
+        "object": "file",
+        "bytes": 3,
+        "created_at": 1,
+        "filename": "a.jsonl",
+        "purpose": "batch",
+        "status": "processed",
+    },
+    "/v1/batches": {
+        "id": "batch-7",
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": "file-7",
+        "completion_window": "24h",
+        "created_at": 1,
+        "status": "validating",
+    },
+    "/v1/audio/speech": {"this": "would be sound"},
+}
+
+
 def capable(request: Received) -> Reply:
     """Answer as a model that calls the tool it is given, and writes the JSON that it is asked."""
+    if request.path in OTHER_PATHS:
+        return Reply(body=json.dumps(OTHER_PATHS[request.path]).encode())
     asked = json.dumps(request.json)
     if re.search(r'"(json_schema|output_config)"', asked):
         return Reply(text='{"order": 7, "late": true}')
@@ -273,6 +299,17 @@ def test_a_model_at_an_inference_server_is_called_by_its_clients(
     assert "scorer 1.0.0\nready: True" in said
     assert '"data":[0.5,1.5]' in said.replace(" ", "")
     assert here.asked("/v2/models/scorer/infer").json["inputs"][0]["name"] == "x"
+
+
+def test_other_paths_of_a_provider_are_used(here: Here, tmp_path: Path) -> None:
+    page = here.written(script(HOW_TO / "other-provider-paths.md"))
+
+    said = typed(page, tmp_path, here.environment())
+
+    assert "aGk= batch-7 26" in said
+    assert here.asked("/v1/images/generations").json["model"] == "gpt-image-1"
+    assert b"questions.jsonl" in here.asked("/v1/files").body
+    assert here.asked("/v1/audio/speech").json["model"] == "gpt-image-1"
 
 
 def test_callers_change_nothing_when_their_model_goes_from_gpt_to_claude(

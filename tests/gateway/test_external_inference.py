@@ -119,6 +119,7 @@ def test_bytes_behind_the_json_pass_both_ways(external: External) -> None:
     (received,) = external.provider.requests
     assert received.body == BODY + raw
     assert received.headers["inference-header-content-length"] == str(len(BODY))
+    assert received.headers["content-type"] == "application/octet-stream"
     length = int(fields["inference-header-content-length"])
     assert length == len(theirs) + len("digits1.0.0") - len("mnist3")
     assert json.loads(said[:length])["model_name"] == "digits"

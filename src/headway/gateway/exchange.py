@@ -164,6 +164,9 @@ class Default(NamedTuple):
 
     name: bytes
     line: FieldLines
+    beside: bytes = b""
+    """The name of a field with which it is `other` instead."""
+    other: FieldLines = FieldLines(b"")
 
 
 @dataclass(frozen=True, slots=True)

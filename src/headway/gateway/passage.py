@@ -862,7 +862,11 @@ def upward(headers: Headers, native: Native | Passed) -> bytes:
         for name, value in headers
         if name in up and (name != b"x-request-id" or is_id(value))
     ]
-    lines += [default.line for default in native.defaults if headers.get(default.name) is None]
+    lines += [
+        default.line if headers.get(default.beside) is None else default.other
+        for default in native.defaults
+        if headers.get(default.name) is None
+    ]
     return b"".join(lines)
 
 

@@ -5,15 +5,22 @@ from urllib.parse import quote
 
 from headway.adapters.hosted import base_of, deadlines, hidden_of
 from headway.gateway.exchange import Default, Native, Prepared, Release
-from headway.gateway.formats.open_inference import NAME, Renamed
+from headway.gateway.formats.open_inference import BINARY, NAME, Renamed
 from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
 from headway.registry.target import InferenceTarget
 from headway.wire.framing import FieldLines, request_head, write_fields
 
-_PASSES: Final = frozenset({b"content-type", b"inference-header-content-length"})
-_DEFAULTS: Final = (Default(b"content-type", FieldLines(b"content-type: application/json\r\n")),)
-"""KServe refuses what says nothing, and clients of Triton say nothing."""
+_PASSES: Final = frozenset({b"content-type", BINARY})
+_DEFAULTS: Final = (
+    Default(
+        b"content-type",
+        FieldLines(b"content-type: application/json\r\n"),
+        beside=BINARY,
+        other=FieldLines(b"content-type: application/octet-stream\r\n"),
+    ),
+)
+"""KServe refuses what says nothing or the wrong thing, and clients of Triton say nothing."""
 
 
 class InferenceV2:
