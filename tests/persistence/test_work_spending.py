@@ -7,7 +7,7 @@ from tests.conftest import Begin
 from tests.persistence.examples import NOON, ask, batch, do, flush, key, start
 
 from headway.auth.limits import Limits, Starts, Window
-from headway.kernel.clock import MINUTE, SECOND
+from headway.kernel.clock import DAY, MINUTE, SECOND
 
 STARTS: Final = Starts.at(NOON)
 REQUESTS: Final = ("requests/minute", STARTS.minute, "k1")
@@ -97,3 +97,12 @@ def test_minutes_are_forgotten_and_money_is_not(begin: Begin) -> None:
     assert do(begin, lambda work: work.spending.prune(before=STARTS.minute, limit=10)) == 0
     assert do(begin, lambda work: work.spending.prune(before=later, limit=10)) == 1
     assert others(begin, "b2") == {MONEY: 10}
+
+
+def test_a_month_is_forgotten_when_it_is_long_over(begin: Begin) -> None:
+    start(begin)
+    flush(begin, batch(spender="b1", windows={MONEY: 10}))
+    present, over = STARTS.month + 31 * DAY, STARTS.month + 33 * DAY
+
+    assert do(begin, lambda work: work.spending.prune(before=present, limit=10)) == 0
+    assert do(begin, lambda work: work.spending.prune(before=over, limit=10)) == 1

@@ -37,6 +37,8 @@ class Window(StrEnum):
 
 SHORT: Final = frozenset({Window.REQUESTS, Window.TOKENS})
 """Windows of a minute: of no use to anybody when it is over."""
+LONGEST: Final = 32 * DAY
+"""Longer than any window lasts."""
 
 
 @dataclass(frozen=True, slots=True)

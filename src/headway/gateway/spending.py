@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from headway.auth.limits import NANO_OF_MICRO, Limits, Starts, Window
+from headway.auth.limits import MICRO, NANO_OF_MICRO, Limits, Starts, Window
 from headway.auth.policy import Caller
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Problem
@@ -27,36 +27,68 @@ _FULL_SECONDS: Final = 1
 """When to come again if too many requests are under way: nobody knows when one ends."""
 _RETRY: Final = b"x-should-retry: true\r\n"
 _GIVE_UP: Final = b"x-should-retry: false\r\n"
-_MONEY: Final = (
-    ("day", Window.DAY, Window.UNPRICED_DAY),
-    ("month", Window.MONTH, Window.UNPRICED_MONTH),
+_WINDOWS: Final = tuple(Window)
+_REQUESTS, _TOKENS, _DAY, _MONTH, _UNPRICED_DAY, _UNPRICED_MONTH = map(
+    _WINDOWS.index,
+    (
+        Window.REQUESTS,
+        Window.TOKENS,
+        Window.DAY,
+        Window.MONTH,
+        Window.UNPRICED_DAY,
+        Window.UNPRICED_MONTH,
+    ),
 )
+"""Windows by number: a list is quicker than a mapping by members of an enumeration."""
+_RFC3339: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class _Meter:
-    """What one key used on this gateway in the present windows."""
+    """What one key used in the present windows: on this gateway, and on the others."""
 
-    __slots__ = ("key_id", "starts", "used")
+    __slots__ = ("end", "heard", "key_id", "others", "own", "places", "resets", "starts")
 
     def __init__(self, key_id: str, starts: Starts) -> None:
         self.key_id = key_id
+        self.own = [0] * len(_WINDOWS)
+        self.others = [0] * len(_WINDOWS)
+        self.heard: Others | None = None
+        """What `others` was read from."""
+        self._begin(starts)
+
+    def _begin(self, starts: Starts) -> None:
         self.starts = starts
-        self.used: dict[Window, int] = {}
+        self.end = starts.minute + MINUTE
+        self.places: tuple[WindowKey, ...] = tuple(
+            (window.value, at, self.key_id) for window, at in starts.windows()
+        )
+        self.resets = _moment(self.end).encode("ascii")
 
     def turn(self, now: int) -> None:
         """Begin those windows anew that are over; a clock that goes back ends none."""
-        old = self.starts
-        if now < old.minute + MINUTE:
+        if now < self.end:
             return
-        self.starts = new = Starts.at(now)
-        for window in tuple(self.used):
-            if old.of(window) != new.of(window):
-                del self.used[window]
+        old = self.places
+        self._begin(Starts.at(now))
+        for window, (before, after) in enumerate(zip(old, self.places, strict=True)):
+            if before != after:
+                self.own[window] = 0
+        self.heard = None
 
-    def add(self, window: Window, n: int) -> tuple[WindowKey, int]:
+    def hear(self, others: Others) -> None:
+        """Learn what the other gateways used."""
+        if self.heard is not others:
+            self.heard = others
+            self.others = [others.windows.get(place, 0) for place in self.places]
+
+    def used(self, window: int) -> int:
+        """Return what all gateways used of a window, as far as this one knows."""
+        return self.own[window] + self.others[window]
+
+    def add(self, window: int, n: int) -> tuple[WindowKey, int]:
         """Count something; return what the store must be told."""
-        self.used[window] = self.used.get(window, 0) + n
-        return (window.value, self.starts.of(window), self.key_id), n
+        self.own[window] += n
+        return self.places[window], n
 
 
 class Admission:
@@ -121,27 +153,29 @@ class Spending:
         if meter is None:
             meter = self._meters[caller.id] = _Meter(caller.id, Starts.at(now))
         meter.turn(now)
+        meter.hear(self._others)
         problem, retry = self._refusal(meter, limits, now)
-        if problem is not None:
-            lines = self._lines(meter, limits, now) + retry
-            return Admission(self, meter, limits, problem=problem, lines=lines)
-        accumulator = self._accumulator
-        accumulator.key_spent((meter.add(Window.REQUESTS, 1),))
-        under_way = accumulator.under_way
-        under_way[caller.id] = under_way.get(caller.id, 0) + 1
-        lines = self._lines(meter, limits, now)
-        return Admission(self, meter, limits, problem=None, lines=lines)
+        if problem is None:
+            accumulator = self._accumulator
+            accumulator.key_spent((meter.add(_REQUESTS, 1),))
+            under_way = accumulator.under_way
+            under_way[caller.id] = under_way.get(caller.id, 0) + 1
+        return Admission(
+            self, meter, limits, problem=problem, lines=_left(meter, limits, now) + retry
+        )
 
     def spent(
         self, meter: _Meter, limits: Limits, tokens: Mapping[str, int], cost: int | None
     ) -> None:
         """Count what a request used; see `Admission.spent`."""
         meter.turn(self._clock())
-        n = tokens.get("input", 0) + tokens.get("output", 0)
-        spent = [meter.add(Window.TOKENS, n)]
-        for name, money, unpriced in _MONEY:
-            if getattr(limits, name) is not None:
-                spent.append(meter.add(unpriced, 1) if cost is None else meter.add(money, cost))
+        spent = [meter.add(_TOKENS, tokens.get("input", 0) + tokens.get("output", 0))]
+        if limits.day is not None:
+            spent.append(meter.add(_UNPRICED_DAY, 1) if cost is None else meter.add(_DAY, cost))
+        if limits.month is not None:
+            spent.append(
+                meter.add(_UNPRICED_MONTH, 1) if cost is None else meter.add(_MONTH, cost)
+            )
         self._accumulator.key_spent(spent)
 
     def ended(self, meter: _Meter) -> None:
@@ -153,67 +187,60 @@ class Spending:
         else:
             under_way.pop(meter.key_id, None)
 
-    def used(self, meter: _Meter, window: Window) -> int:
-        """Return what all gateways used of a window, as far as this one knows."""
-        place = (window.value, meter.starts.of(window), meter.key_id)
-        return meter.used.get(window, 0) + self._others.windows.get(place, 0)
-
     def _refusal(self, meter: _Meter, limits: Limits, now: int) -> tuple[Problem | None, bytes]:
         """Return why the next request is refused, and what its client should do."""
-        for name, window, _ in _MONEY:
-            most: int | None = getattr(limits, name)
-            if most is not None and self.used(meter, window) >= most * NANO_OF_MICRO:
-                return _spent(most, name, meter.starts.end(window), now), _GIVE_UP
-        wait = _seconds(meter.starts.minute + MINUTE - now)
-        for window, most in (
-            (Window.REQUESTS, limits.requests),
-            (Window.TOKENS, limits.tokens),
-        ):
-            if most is not None and self.used(meter, window) >= most:
-                return _too_many(f"{most:,} {window.value.replace('/', ' a ')}", wait), _RETRY
+        day, month = limits.day, limits.month
+        if day is not None and meter.used(_DAY) >= day * NANO_OF_MICRO:
+            return _spent(day, "day", meter.starts.end(Window.DAY), now), _GIVE_UP
+        if month is not None and meter.used(_MONTH) >= month * NANO_OF_MICRO:
+            return _spent(month, "month", meter.starts.end(Window.MONTH), now), _GIVE_UP
+        if limits.requests is not None and meter.used(_REQUESTS) >= limits.requests:
+            words = f"{limits.requests:,} requests a minute"
+            return _too_many(words, _seconds(meter.end - now)), _RETRY
+        if limits.tokens is not None and meter.used(_TOKENS) >= limits.tokens:
+            words = f"{limits.tokens:,} tokens a minute"
+            return _too_many(words, _seconds(meter.end - now)), _RETRY
         if limits.concurrent is not None:
-            key_id = meter.key_id
-            there = self._accumulator.under_way.get(key_id, 0)
-            there += self._others.under_way.get(key_id, 0)
+            there = self._accumulator.under_way.get(meter.key_id, 0)
+            there += self._others.under_way.get(meter.key_id, 0)
             if there >= limits.concurrent:
                 words = f"{limits.concurrent:,} requests at a time"
                 return _too_many(words, _FULL_SECONDS), _RETRY
         return None, b""
 
-    def _lines(self, meter: _Meter, limits: Limits, now: int) -> bytes:
-        """Write what is left in this minute, as the clients of both dialects read it."""
-        lines = []
-        end = meter.starts.minute + MINUTE
-        for kind, window, most in (
-            (b"requests", Window.REQUESTS, limits.requests),
-            (b"tokens", Window.TOKENS, limits.tokens),
-        ):
-            if most is None:
-                continue
-            left = max(0, most - self.used(meter, window))
-            lines.append(
-                _LEFT
-                % {
-                    b"kind": kind,
-                    b"most": most,
-                    b"left": left,
-                    b"seconds": _seconds(end - now),
-                    b"at": datetime.fromtimestamp(end // SECOND, UTC).strftime(_RFC3339).encode(),
-                }
-            )
-        return b"".join(lines)
+
+def _left(meter: _Meter, limits: Limits, now: int) -> bytes:
+    """Write what is left in this minute, as the clients of both dialects read it."""
+    lines = b""
+    for window, most, form in (
+        (_REQUESTS, limits.requests, _LEFT_REQUESTS),
+        (_TOKENS, limits.tokens, _LEFT_TOKENS),
+    ):
+        if most is not None:
+            left = max(0, most - meter.used(window))
+            wait = _seconds(meter.end - now)
+            lines += form % (most, left, wait, most, left, meter.resets)
+    return lines
 
 
-_RFC3339: Final = "%Y-%m-%dT%H:%M:%SZ"
-_LEFT: Final = (
-    b"x-ratelimit-limit-%(kind)b: %(most)d\r\n"
-    b"x-ratelimit-remaining-%(kind)b: %(left)d\r\n"
-    b"x-ratelimit-reset-%(kind)b: %(seconds)ds\r\n"
-    b"anthropic-ratelimit-%(kind)b-limit: %(most)d\r\n"
-    b"anthropic-ratelimit-%(kind)b-remaining: %(left)d\r\n"
-    b"anthropic-ratelimit-%(kind)b-reset: %(at)b\r\n"
-)
-"""A duration for OpenAI's clients, a time for Anthropic's."""
+def _form(kind: bytes) -> bytes:
+    return (
+        b"x-ratelimit-limit-%(kind)b: %%d\r\n"
+        b"x-ratelimit-remaining-%(kind)b: %%d\r\n"
+        b"x-ratelimit-reset-%(kind)b: %%ds\r\n"
+        b"anthropic-ratelimit-%(kind)b-limit: %%d\r\n"
+        b"anthropic-ratelimit-%(kind)b-remaining: %%d\r\n"
+        b"anthropic-ratelimit-%(kind)b-reset: %%b\r\n"
+    ) % {b"kind": kind}
+
+
+_LEFT_REQUESTS: Final = _form(b"requests")
+_LEFT_TOKENS: Final = _form(b"tokens")
+"""When it begins anew is a duration for OpenAI's clients, a time for Anthropic's."""
+
+
+def _moment(at: int) -> str:
+    return datetime.fromtimestamp(at // SECOND, UTC).strftime(_RFC3339)
 
 
 def _seconds(milliseconds: int) -> int:
@@ -232,11 +259,10 @@ def _too_many(words: str, wait: int) -> Problem:
 
 
 def _spent(most: int, period: str, end: int, now: int) -> Problem:
-    again = datetime.fromtimestamp(end // SECOND, UTC).strftime(_RFC3339)
     return Problem(
         429,
         f"this key has spent what it may, {_dollars(most)} a {period}: the next {period} begins "
-        f"at {again}",
+        f"at {_moment(end)}",
         Outcome.POLICY,
         "insufficient_quota",
         retry_after=min(LONGEST_RETRY_AFTER, _seconds(end - now)),
@@ -245,6 +271,6 @@ def _spent(most: int, period: str, end: int, now: int) -> Problem:
 
 def _dollars(micro: int) -> str:
     """Write micro-dollars as dollars: 5000000 -> "$5", 2500000 -> "$2.50"."""
-    text = f"{micro / 1_000_000:,.6f}".rstrip("0").rstrip(".")
+    text = f"{micro / MICRO:,.6f}".rstrip("0").rstrip(".")
     whole, _, cents = text.partition(".")
     return f"${whole}.{cents:0<2}" if cents else f"${whole}"

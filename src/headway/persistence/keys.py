@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headway.auth.key import Key
-from headway.auth.limits import SHORT, Limits, Starts, Use, Window
+from headway.auth.limits import LONGEST, SHORT, Limits, Starts, Use, Window
 from headway.auth.policy import ANY, Kind
 from headway.auth.role import Role
 from headway.auth.session import Session
@@ -153,11 +153,19 @@ class SqlSpending:
         return Others(windows, under_way)
 
     def prune(self, *, before: int, limit: int) -> int:
-        """Delete windows of minutes that began before that time; return how many rows went."""
+        """Delete windows that are over; see `headway.tracking.ports`."""
         primary = sa.tuple_(*key_windows.primary_key.columns)
         old = (
             sa.select(*key_windows.primary_key.columns)
-            .where(key_windows.c.kind.in_(sorted(SHORT)), key_windows.c.at < before)
+            .where(
+                sa.or_(
+                    sa.and_(key_windows.c.kind.in_(sorted(SHORT)), key_windows.c.at < before),
+                    sa.and_(
+                        key_windows.c.kind.in_(sorted(set(Window) - SHORT)),
+                        key_windows.c.at < before - LONGEST,
+                    ),
+                )
+            )
             .limit(limit)
         )
         return self._transaction.run(sa.delete(key_windows).where(primary.in_(old)))

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from headway.artifacts.artifact import Artifact
 from headway.auth.key import Key
-from headway.auth.limits import SHORT, Starts, Use, Window
+from headway.auth.limits import LONGEST, SHORT, Starts, Use, Window
 from headway.auth.policy import ANY
 from headway.auth.role import Role
 from headway.auth.session import Session
@@ -580,7 +580,7 @@ class MemorySpending(_Repository):
         old = [
             place
             for place, _ in self._t.key_windows.items()
-            if Window(place[0]) in SHORT and place[1] < before
+            if place[1] < (before if Window(place[0]) in SHORT else before - LONGEST)
         ][:limit]
         for place in old:
             self._t.key_windows.put(place, None)

@@ -81,7 +81,10 @@ class Spending(Protocol):
         """
 
     def prune(self, *, before: int, limit: int) -> int:
-        """Delete windows of minutes that began before that time; return how many rows went."""
+        """Delete windows of a minute that began before that time, and longer ones that ended.
+
+        Return how many rows went.
+        """
 
 
 class Evidence(Protocol):
