@@ -31,11 +31,11 @@ class Splitter:
     mark in front is taken away, since few clients do.
     """
 
-    __slots__ = ("_begun", "_kept", "_size", "_tail", "too_long")
+    __slots__ = ("_begun", "_size", "_tail", "kept", "too_long")
 
     def __init__(self) -> None:
         self._begun = False
-        self._kept: list[bytes] = []
+        self.kept: list[bytes] = []
         """What waits for a blank line, as it came: joined once, however many pieces it is in."""
         self._size = 0
         self._tail = b""
@@ -57,9 +57,9 @@ class Splitter:
             self._keep(data)
             return b""
         ready = data[:end]
-        if self._kept:
-            ready = b"".join((*self._kept, ready))
-            self._kept, self._size, self._tail = [], 0, b""
+        if self.kept:
+            ready = b"".join((*self.kept, ready))
+            self.kept, self._size, self._tail = [], 0, b""
         if end < len(data):
             self._keep(data[end:])
         if not self._begun:
@@ -68,7 +68,7 @@ class Splitter:
         return ready
 
     def _keep(self, data: bytes) -> None:
-        self._kept.append(data)
+        self.kept.append(data)
         self._size += len(data)
         self._tail = (self._tail + data[-3:])[-3:]
         if self._size > _LONGEST_EVENT:
@@ -76,8 +76,8 @@ class Splitter:
 
     def rest(self) -> bytes:
         """Return what came after the last blank line, ended as if one had come."""
-        tail = b"".join(self._kept)
-        self._kept, self._size, self._tail = [], 0, b""
+        tail = b"".join(self.kept)
+        self.kept, self._size, self._tail = [], 0, b""
         return tail.rstrip(b"\r\n") + b"\n\n" if tail.strip() else b""
 
 

@@ -12,6 +12,7 @@ _MOST_TOKENS: Final = 1 << 40
 _FAILED: Final = frozenset({"abort", "error"})
 """Finish reasons by which servers say that they broke off."""
 _TOO_EARLY: Final = "the provider's stream ended before it was complete"
+_NO_CHUNK: Final = "the provider's stream holds a chunk that is none"
 _ABSENT: Final = object()
 _NO_CHOICES: Final[list[Any]] = []
 
@@ -101,6 +102,14 @@ class ChatStream:
     def feed(self, data: bytes) -> bytes:
         if self.done or self.error is not None:
             return b""
+        if (
+            data[:7] == b"data: {"
+            and data[-2:] == b"\n\n"
+            and data.find(b"\n") == len(data) - 2
+            and not self._splitter.kept
+        ):
+            # One whole event on one line, as most reads are: nothing to take apart.
+            return self._single(data)
         ready = self._splitter.feed(data)
         passed = self._look(ready) if ready else b""
         if self._splitter.too_long and self.error is None:
@@ -120,6 +129,15 @@ class ChatStream:
             return last + b"data: [DONE]\n\n"
         return None
 
+    def _single(self, event: bytes) -> bytes:
+        try:
+            return event if self._chunk(object_of(event[6:])) else b""
+        except Broken as broken:
+            self.error = str(broken)
+        except TypeError:
+            self.error = _NO_CHUNK
+        return b""
+
     def _look(self, ready: bytes) -> bytes:
         """Look at events; return those that pass on."""
         # Without CR, which is nearly always, blocks have no blank line here and get one below.
@@ -135,7 +153,7 @@ class ChatStream:
         except Broken as broken:
             self.error = str(broken)
         except TypeError:  # an index that is a list, a delta that is a number
-            self.error = "the provider's stream holds a chunk that is none"
+            self.error = _NO_CHUNK
         if len(passed) == len(found):
             return ready
         if not bare:
