@@ -95,7 +95,7 @@ class Passage:
         "_admission", "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls",
         "_destination", "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format",
         "_headers", "_held", "_left_at", "_lost", "_model", "_over", "_over_at", "_parts",
-        "_pipeline", "_request", "_resilience", "_sending", "_speaker", "_stamp",
+        "_pipeline", "_request", "_resilience", "_sending", "_since", "_speaker", "_stamp",
         "_status", "_watch", "_way",
     )  # fmt: skip
 
@@ -117,7 +117,9 @@ class Passage:
         self._request = _NO_REQUEST
         """Head and body for the upstream, kept until they are surely not sent again."""
         self._by = 0.0
-        """Monotonic seconds at which the caller stops waiting; 0.0: no sooner than the version."""
+        """Monotonic seconds at which the caller stops waiting; 0.0: it does not say."""
+        self._since = 0.0
+        """Monotonic seconds since which the upstream that is asked now is waited for."""
         self._sending: Sending | None = None
         self._attempts = 0
         """Retries, of the version that is asked now."""
@@ -226,6 +228,16 @@ class Passage:
         else:
             self._end(Outcome.GONE, tokens=spent.tokens, served_by=spent.served_by)
 
+    def _wait_no_longer(self) -> None:
+        """Let a caller go whose patience is at an end: nobody failed, and others may wait longer.
+
+        Most clients have left by themselves; it is counted alike, whoever is first.
+        """
+        self._respond(_OUT_OF_PATIENCE)
+        if not self._read_on():
+            self._cancel()
+            self._end(_OUT_OF_PATIENCE.outcome)
+
     def _unwritable(self, _call: Call) -> None:
         if self._sending is not None:
             self._sending.pause()
@@ -240,18 +252,23 @@ class Passage:
             age = now - self._call.last_byte_at
             if self._flight is not None and not self._left_at:
                 self._pipeline.accumulator.mark(self._flight, age * 1000)
-            if self._watch is not None and not self._watch.started:
-                self._await_content(age)
+            if 0 < self._by <= now and not self._left_at:
+                self._wait_no_longer()
+            elif self._watch is not None and not self._watch.started:
+                self._await_content(now - self._since, age)
         elif now - self._over_at > _AFTER_DONE_SECONDS:
             # The upstream's last event came and its end did not: nobody waits for that.
             if self._sending is not None:
                 self._sending.cancel()
             self._pipeline.under_way.discard(self)
 
-    def _await_content(self, age: float) -> None:
-        """Look at a stream that has begun and says nothing yet; `age` in seconds."""
+    def _await_content(self, waited: float, age: float) -> None:
+        """Look at a stream that has begun and says nothing yet.
+
+        `waited`: seconds since its upstream was asked, `age`: since the caller asked.
+        """
         destination = self._destination
-        if destination is not None and age > destination.prepared.deadlines.first_byte + _TICK:
+        if destination is not None and waited > destination.prepared.deadlines.first_byte + _TICK:
             self._cancel()
             self._fail(_NO_CONTENT)
         elif self._held and age > _HELD_SECONDS:
@@ -265,10 +282,9 @@ class Passage:
         headers = self._fields_up
         ask = self._ask = self._format.read(body, headers, self._model)
         way = self._way = pipeline.way(self._caller, ask, self._format, headers)
-        if b"x-stainless-read-timeout" in headers:
-            patience = _patience(headers[b"x-stainless-read-timeout"])
-            if patience < way.destination.prepared.deadlines.total:
-                self._by = self._call.last_byte_at + patience
+        if b"x-stainless-read-timeout" in headers and not ask.stream:
+            # Of a stream clients count it from event to event, and leave by themselves.
+            self._by = self._call.last_byte_at + _patience(headers[b"x-stainless-read-timeout"])
         at = pipeline.clock()
         self._begin(way, at)
         if self._caller is not CONTROL:
@@ -329,6 +345,8 @@ class Passage:
     def _send(self, prepared: Prepared) -> None:
         self._calls += 1
         head, body = self._request
+        called_before = self._calls > 1
+        self._since = self._pipeline.monotonic() if called_before else self._call.last_byte_at
         if prepared.retries <= self._attempts:
             self._request = _NO_REQUEST
         self._sending = self._pipeline.pool.send(
@@ -336,14 +354,11 @@ class Passage:
         )
 
     def _deadlines(self, prepared: Prepared) -> Deadlines:
-        """Return the version's time-outs, cut to what is left of the caller's patience."""
+        """Return the version's time-outs; a retry has what is left of the time for all."""
         deadlines = prepared.deadlines
-        if not self._by and not self._attempts:
+        if not self._attempts:
             return deadlines
-        now = self._pipeline.monotonic()
-        left = deadlines.total - (now - self._call.last_byte_at)
-        if self._by:
-            left = min(left, self._by - now)
+        left = deadlines.total - (self._pipeline.monotonic() - self._call.last_byte_at)
         return replace(deadlines, total=max(left, 0.001))
 
     @property
@@ -583,8 +598,11 @@ class Passage:
         self._parts, self._answer_size, self._watch, self._held = [], 0, None, b""
         self._status, self._headers = 0, _NO_ANSWER
 
-    def _fall_back(self, problem: Problem) -> bool:
-        """Hand the request to the route's fallback, if it has one; the failure still counts."""
+    def _fall_back(self, problem: Problem, said: Watch | Whole | None = None) -> bool:
+        """Hand the request to the route's fallback, if it has one.
+
+        The failure still counts, and so does what the answer cost that is given up: `said`.
+        """
         way = self._way
         if way is None or self._fallen_back or self._call.answered or self._left_at:
             return False
@@ -598,10 +616,10 @@ class Passage:
             return False
         if other is None:
             return False
-        spent = self._watch.tokens if self._watch is not None else NO_TOKENS
+        spent, served_by = (NO_TOKENS, "") if said is None else (said.tokens, said.served_by)
         if self._lost:
             spent = together(self._lost, spent)
-        self._record(problem.outcome, self._pipeline.monotonic(), spent)
+        self._record(problem.outcome, self._pipeline.monotonic(), spent, served_by)
         if spent:
             self._spend(spent)
         self._fallen_back = True
@@ -620,9 +638,9 @@ class Passage:
 
         `spent`: the answer that is none, for what it says of its tokens.
         """
-        if self._over or self._fall_back(problem):
-            return
         said = spent or self._watch
+        if self._over or self._fall_back(problem, said):
+            return
         if self._left_at:
             self._leave(said)
             return
@@ -816,6 +834,9 @@ def downward(headers: Fields, *, limited: bool) -> bytes:
 
 _CIRCUIT_OPEN: Final = Problem(
     503, "this version's provider has failed again and again", Outcome.PROVIDER, "circuit_open"
+)
+_OUT_OF_PATIENCE: Final = Problem(
+    504, "there is no answer yet, and your client waits no longer", Outcome.GONE, "caller_timeout"
 )
 _NO_CONTENT: Final = Problem(
     504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
