@@ -25,9 +25,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference"
 
 
-def commands(command: click.Command, words: str) -> Iterator[str]:
+def commands(command: click.Command, words: str) -> Iterator[tuple[str, set[str]]]:
+    """Return each command's words, and its options but for those that all have."""
     if not isinstance(command, click.Group):
-        yield words
+        yield (
+            words,
+            {
+                max(option.opts, key=len)
+                for option in command.params
+                if isinstance(option, click.Option)
+            }
+            - {"--help"},
+        )
         return
     context = click.Context(command)
     for name in command.list_commands(context):
@@ -42,12 +51,13 @@ def test_every_setting_is_described() -> None:
     assert told == {f"HEADWAY_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_every_command_is_described() -> None:
-    told = set(
-        re.findall(r"^\| `(headway [a-z -]+?)(?: [A-Z\[].*)?` \|", text("cli.md"), re.MULTILINE)
+def test_every_command_and_option_is_described() -> None:
+    rows = re.findall(
+        r"^\| `(headway [a-z -]+?)((?: [A-Z\[][^`]*)?)` \|", text("cli.md"), re.MULTILINE
     )
+    told = {words: set(re.findall(r"--[a-z-]+", rest)) for words, rest in rows}
 
-    assert told == set(commands(main, "headway"))
+    assert told == dict(commands(main, "headway"))
 
 
 def test_every_operation_is_described(tmp_path: Path) -> None:
