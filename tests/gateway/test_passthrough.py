@@ -471,3 +471,33 @@ def test_a_caller_who_leaves_within_an_upload_ends_it_upstream(passing: Passing)
         threading.Event().wait(0.01)
     assert outcomes == {"1.0.0": {"gone": 1}}
     assert passing.provider.requests == []
+
+
+def test_limits_and_paths_of_a_key_hold_here_too(passing: Passing) -> None:
+    passing.answers({})
+    secret, digest = Secret.generate().text, passing.traffic.gateway.digest
+    limits = {"requests": 2, "concurrent": 1}
+    passing.serve(keys=[key_entry(secret, digest, role="caller", limits=limits)])
+
+    def status() -> int:
+        return passing.send("GET", "/v1/files", authorization=f"Bearer {secret}")[0]
+
+    assert [status() for _ in range(3)] == [200, 200, 429]
+    counts = passing.traffic.gateway.taken().key_counts
+    assert sorted((key[2], n) for key, n in counts.items()) == [("ok", 2), ("policy", 1)]
+    passing.serve(keys=[key_entry(secret, digest, role="caller", paths=["/v1/chat/*"])])
+    assert status() == 403
+    passing.serve(keys=[key_entry(secret, digest, role="caller", paths=["/v1/files"])])
+    assert status() == 200
+
+
+def test_the_log_is_told_of_the_path_what_the_version_says_of_it(passing: Passing) -> None:
+    told: list[Any] = []
+    gateway = passing.traffic.gateway
+    gateway.on_loop(lambda: setattr(gateway.gateway.pipeline, "access", told.append))
+    passing.answers({})
+    passing.send("GET", "/v1/files/secret-name/content?after=secret")
+    (line,) = told
+    assert (line["path"], line["status"], line["outcome"]) == ("/v1/files", 200, "ok")
+    assert (line["model"], line["version"]) == ("bot", "1.0.0")
+    assert "secret" not in str(line)

@@ -29,10 +29,11 @@ from headway.gateway.exchange import (
     NotAnswered,
     Passed,
     Problem,
+    prefixes,
     split_pin,
 )
 from headway.gateway.passage import GONE, JSON_TYPE, PACKED, downward, upward, waiting
-from headway.gateway.pipeline import CONTROL, Pipeline, Way
+from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
 from headway.routing.assignment import NO_HINTS, OUTSIDE
@@ -336,12 +337,41 @@ class Through:
             pipeline.accumulator.record(
                 self._flight, outcome, latency_ms=max(0.0, (now - began) * 1000)
             )
+        if self._caller is not CONTROL:
+            pipeline.accumulator.key_ended(self._caller.id, outcome)
         if self._admission is not None:
             self._admission.ended()
+        if pipeline.access is not None:
+            self._tell(pipeline.access, outcome)
         pipeline.under_way.discard(self)
         if (sending := self._sending) is not None:
             sending.on_unwritable = sending.on_writable = None
             self._sending = None
+
+    def _tell(self, access: Access, outcome: Outcome) -> None:
+        """Hand over what the log may say of a request: nothing that its caller wrote."""
+        call, way = self._call, self._way
+        release = way.destination.release if way is not None else None
+        came = call.last_byte_at or call.received_at
+        passed = self._pipeline.view.passed
+        allowed = (each for each in prefixes(call.path[4:]) if each in passed)
+        access(
+            {
+                "request_id": self._stamp,
+                "method": call.method,
+                "path": f"/v1/{next(allowed, '{path}')}",
+                "status": call.status,
+                "outcome": outcome.value,
+                "key": "" if self._caller is CONTROL else self._caller.id,
+                "model": release.model if release is not None else "",
+                "version": release.version if release is not None else "",
+                "environment": way.served.route.environment if way is not None else "",
+                "latency_ms": round((self._pipeline.monotonic() - came) * 1000, 1),
+                "first_ms": None,
+                "input_tokens": 0,
+                "output_tokens": 0,
+            }
+        )
 
     def _fields(self, lines: bytes) -> FieldLines:
         """Return the fields of an answer: which version, which route, which request."""
