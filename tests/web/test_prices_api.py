@@ -1,5 +1,6 @@
 """Prices and cost, as people meet them."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from tests.web.world import NOW, Api, MakeApi, World
 
 from headway.tracking.measurement import Batch, Measurement
-from headway.tracking.price import Dated, Rates
+from headway.tracking.price import Dated, Rates, Timeline
 from headway.tracking.price_service import Upstream, _Mark
 from headway.tracking.sketch import Sketch
 
@@ -106,6 +107,24 @@ def test_a_new_edition_of_the_published_prices_is_looked_up_by_the_next_process(
 
     assert anew.look_up() == 1
     assert admin.done("GET", "/prices/present?model=bot&version=latest")["source"] == "published"
+
+
+def test_a_look_up_that_failed_is_tried_again_after_five_minutes(world: World) -> None:
+    asked: list[int] = []
+
+    def fails(_: object) -> dict[Upstream, Timeline]:
+        asked.append(world.now)
+        raise OSError("no memory")
+
+    prices = replace(world.services.prices, published=fails, _mark=_Mark())
+    for _ in range(3):
+        with suppress(OSError):
+            prices.look_up()
+    assert asked == [NOW]
+
+    world.now += 5 * 60_000
+    with pytest.raises(OSError, match="no memory"):
+        prices.look_up()
 
 
 def test_cost_is_unknown_without_a_price_and_never_nothing(admin: Api, world: World) -> None:

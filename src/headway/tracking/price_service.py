@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from headway.auth.policy import Caller, check
 from headway.auth.role import Permission
-from headway.kernel.clock import Clock
+from headway.kernel.clock import MINUTE, Clock
 from headway.kernel.errors import Forbidden, Invalid, NotFound
 from headway.kernel.names import check_text
 from headway.outbox.event import Event
@@ -21,6 +21,7 @@ from headway.tracking.price import ANY_HOST, Dated, Price, Timeline, rates_at
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z")
 _LONGEST_MODEL: Final = 256
 _AT_A_TIME: Final = 500
+_PAUSE: Final = 5 * MINUTE
 
 
 class Upstream(NamedTuple):
@@ -97,6 +98,8 @@ class _Mark:
     """The last version whose upstream was looked at by this process."""
 
     version: int = 0
+    not_before: int = 0
+    """After a failure: when to try again, ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +166,20 @@ class PriceService:
 
     def look_up(self) -> int:
         """Look up what is published for upstreams that are new; return how many were. A loop."""
+        if self.clock() < self._mark.not_before:
+            return 0
         edition = self.edition()
         with self.begin() as work:
             upstreams, last = work.prices.upstreams(after=self._mark.version, limit=_AT_A_TIME)
             wanted = work.prices.unpublished(sorted(set(upstreams)), edition)
         if wanted:
+            # Should it fail, it is not tried every few seconds: it takes seconds itself.
+            self._mark.not_before = self.clock() + _PAUSE
             known = self.published(wanted)
             with self.begin() as work:
                 work.prices.publish({each: known.get(each, ()) for each in wanted}, edition)
                 work.commit()
-        self._mark.version = last
+        self._mark.version, self._mark.not_before = last, 0
         return len(wanted)
 
 
