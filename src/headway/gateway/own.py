@@ -15,6 +15,7 @@ from headway.auth.role import Permission
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
 from headway.gateway.formats.open_inference import EXTENSIONS
+from headway.gateway.heads import said_with
 from headway.gateway.pipeline import CONTROL, Pipeline, unrouted
 from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
@@ -302,12 +303,7 @@ def inference_fault(problem: Problem) -> bytes:
 
 def respond_problem(call: Call, problem: Problem, kind: FieldLines, body: bytes) -> None:
     """Answer with a problem."""
-    lines = bytes(kind)
-    if problem.retry_after is not None:
-        lines += b"retry-after: %d\r\n" % problem.retry_after
-    if problem.status == 401:
-        lines += b"www-authenticate: Bearer\r\n"
-    call.respond(problem.status, FieldLines(lines), body)
+    call.respond(problem.status, FieldLines(kind + said_with(problem)), body)
 
 
 class Health:

@@ -13,7 +13,6 @@ event, and a connection that breaks.
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from math import ceil, inf
 from types import MappingProxyType
 from typing import Final
 
@@ -26,15 +25,14 @@ from headway.gateway.exchange import (
     Ask,
     Fields,
     Format,
-    Native,
     NotAnswered,
-    Passed,
     Prepared,
     Problem,
     Speaker,
     Watch,
     Whole,
 )
+from headway.gateway.heads import JSON_TYPE, downward, patience, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Resilience
 from headway.gateway.spending import Admission
@@ -47,18 +45,10 @@ from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
 from headway.wire.upstream import Deadlines, Failure, Sending
 
-JSON_TYPE: Final = b"content-type: application/json\r\n"
 _EVENTS_TYPE: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 )
 _STREAM: Final = b"text/event-stream"
-_RATES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
-"""How the names begin of what comes back."""
-_UNSEEN: Final[set[bytes]] = set()
-"""Names of answers that no caller sees, remembered: upstreams send the same dozens for ever."""
-_MOST_UNSEEN: Final = 1024
-_LONGEST_UNSEEN: Final = 64
-_ID_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _AFTER_DONE_SECONDS: Final = 1.0
 """How long an upstream may take to end a body whose last event has come."""
 _BACKOFF_SECONDS: Final = 0.2
@@ -81,11 +71,6 @@ _NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
 _NO_REQUEST: Final = (b"", b"")
 _NO_ANSWER: Final[Fields] = MappingProxyType({})
-
-
-def is_id(value: bytes) -> bool:
-    """Say whether an id that somebody else made may be passed on: `[A-Za-z0-9._-]{1,128}`."""
-    return 0 < len(value) <= 128 and not value.translate(None, _ID_LETTERS)
 
 
 class Passage:
@@ -284,7 +269,7 @@ class Passage:
         way = self._way = pipeline.way(self._caller, ask, self._format, headers)
         if b"x-stainless-read-timeout" in headers and not ask.stream:
             # Of a stream clients count it from event to event, and leave by themselves.
-            self._by = self._call.last_byte_at + _patience(headers[b"x-stainless-read-timeout"])
+            self._by = self._call.last_byte_at + patience(headers[b"x-stainless-read-timeout"])
         at = pipeline.clock()
         self._begin(way, at)
         if self._caller is not CONTROL:
@@ -656,14 +641,8 @@ class Passage:
             self._end(problem.outcome, tokens=said.tokens, served_by=said.served_by)
 
     def _respond(self, problem: Problem) -> None:
-        lines = [JSON_TYPE, waiting(problem.retry_after)]
-        if problem.status == 401:
-            lines.append(b"www-authenticate: Bearer\r\n")
-        self._call.respond(
-            problem.status,
-            self._fields(b"".join(lines), spent=self._calls > 1),
-            self._format.fault(problem),
-        )
+        fields = self._fields(JSON_TYPE + said_with(problem), spent=self._calls > 1)
+        self._call.respond(problem.status, fields, self._format.fault(problem))
 
     def _crash(self, error: Exception) -> None:
         """End a request that met a fault of ours."""
@@ -809,29 +788,6 @@ class Passage:
         )
 
 
-def downward(headers: Fields, *, limited: bool) -> bytes:
-    """Return what of the upstream's head callers may see.
-
-    What a provider says of its limits would contradict what we say of the limits of a key.
-    """
-    if headers.keys() <= _UNSEEN:
-        return b""
-    lines = []
-    for name, value in headers.items():
-        if name in _UNSEEN:
-            continue
-        if name in _THEIR_ID:
-            if is_id(value):
-                lines.append(b"headway-upstream-request-id: %b\r\n" % value)
-        elif limited and name.startswith(_RATES):
-            continue
-        elif name.startswith(_RATES):
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif len(_UNSEEN) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:
-            _UNSEEN.add(name)
-    return b"".join(lines)
-
-
 _CIRCUIT_OPEN: Final = Problem(
     503, "this version's provider has failed again and again", Outcome.PROVIDER, "circuit_open"
 )
@@ -843,26 +799,9 @@ _NO_CONTENT: Final = Problem(
 )
 
 
-def waiting(seconds: float | None) -> bytes:
-    """Return the fields that say how long to wait; both official clients know the second too."""
-    if seconds is None:
-        return b""
-    lines = b"retry-after: %d\r\n" % ceil(seconds)
-    return (
-        lines
-        if seconds == int(seconds)
-        else b"%bretry-after-ms: %d\r\n"
-        % (
-            lines,
-            seconds * 1000,
-        )
-    )
-
-
 PACKED: Final = Problem(
     415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
 )
-_THEIR_ID: Final = frozenset({b"x-request-id", b"request-id"})
 _WORDS: Final = {
     Outcome.VERSION: "this version is not able to answer",
     Outcome.GATEWAY: "the process that runs this model is not ready",
@@ -873,31 +812,6 @@ _WORDS_ELSEWHERE: Final = {
     Outcome.VERSION: "the provider does not have the model that this version asks for",
 }
 _OUR_CREDENTIAL: Final = frozenset({401, 403})
-
-
-def upward(headers: Headers, native: Native | Passed) -> bytes:
-    """Return what of the caller's head goes on; a list may stand in several fields."""
-    up = native.up
-    lines = [
-        b"%b: %b\r\n" % (name, value)
-        for name, value in headers
-        if name in up and (name != b"x-request-id" or is_id(value))
-    ]
-    lines += [
-        default.line if headers.get(default.beside) is None else default.other
-        for default in native.defaults
-        if headers.get(default.name) is None
-    ]
-    return b"".join(lines)
-
-
-def _patience(value: bytes) -> float:
-    """Return how many seconds the caller waits, as its client says."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        return inf
-    return seconds if seconds > 0 else inf
 
 
 def _unreadable(words: str) -> Problem:

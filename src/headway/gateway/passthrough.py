@@ -32,7 +32,8 @@ from headway.gateway.exchange import (
     prefixes,
     split_pin,
 )
-from headway.gateway.passage import GONE, JSON_TYPE, PACKED, downward, upward, waiting
+from headway.gateway.heads import JSON_TYPE, downward, said_with, upward, waiting
+from headway.gateway.passage import GONE, PACKED
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
@@ -308,9 +309,7 @@ class Through:
         if self._call.answered:
             self._call.abort()
         else:
-            lines = JSON_TYPE + waiting(problem.retry_after)
-            if problem.status == 401:
-                lines += b"www-authenticate: Bearer\r\n"
+            lines = JSON_TYPE + said_with(problem)
             if problem.status == 405:
                 lines += b"allow: %b\r\n" % ", ".join(sorted(METHODS)).encode("ascii")
             self._respond(problem.status, lines, self._format.fault(problem))

@@ -12,6 +12,7 @@ import orjson
 
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPEN_INFERENCE, OPENAI_CHAT, PATHS
 from headway.gateway.exchange import Format, Problem
+from headway.gateway.heads import is_id
 from headway.gateway.own import (
     JSON,
     PROBLEM,
@@ -21,7 +22,7 @@ from headway.gateway.own import (
     respond_problem,
     server_metadata,
 )
-from headway.gateway.passage import Passage, is_id
+from headway.gateway.passage import Passage
 from headway.gateway.passing import Passing, problem_body
 from headway.gateway.passthrough import Through, passing_words
 from headway.gateway.pipeline import Pipeline
