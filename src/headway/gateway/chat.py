@@ -41,13 +41,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image or a document: by URL, in base64 with its media type, or by the provider's id."""
+    """An image or a document: by URL, or in base64 with its media type."""
 
     kind: Literal["image", "document"]
     url: str = ""
     data: str = ""
     media_type: str = ""
-    file_id: str = ""
     name: str = ""
     extra: Mapping[str, Json] = field(default_factory=dict)
 
