@@ -110,6 +110,8 @@ class Seen:
     """The names in the handshakes."""
     hosts: list[str | None] = field(default_factory=list)
     versions: set[str | None] = field(default_factory=set)
+    resumed: list[bool | None] = field(default_factory=list)
+    """Of each request: whether its connection took up an earlier session."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -120,7 +122,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def provider(context: ssl.SSLContext, *, redirect: bool = False) -> Iterator[Seen]:
+def provider(
+    context: ssl.SSLContext, *, redirect: bool = False, keep: bool = True
+) -> Iterator[Seen]:
     seen = Seen()
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,12 +134,15 @@ def provider(context: ssl.SSLContext, *, redirect: bool = False) -> Iterator[See
             self.rfile.read(int(self.headers["content-length"]))
             seen.hosts.append(self.headers["host"])
             seen.versions.add(self.connection.version())
+            seen.resumed.append(self.connection.session_reused)
             body = json.dumps(COMPLETION).encode()
             if redirect:
                 self.send_response(307)
                 self.send_header("Location", f"https://localhost:{seen.port}/elsewhere")
             else:
                 self.send_response(200)
+            if not keep:
+                self.send_header("Connection", "close")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -162,9 +169,9 @@ def provider(context: ssl.SSLContext, *, redirect: bool = False) -> Iterator[See
 
 
 @contextmanager
-def gateway(base_url: str, roots: Path | None) -> Iterator[RunningGateway]:
+def gateway(base_url: str, roots: Path | None, *, plain: bool = False) -> Iterator[RunningGateway]:
     guard = Outbound(loopback_open=True, tls=tls_context(roots) if roots else None)
-    with RunningGateway(prepare=prepare(), connect=guard.connect) as running:
+    with RunningGateway(prepare=prepare(), connect=guard.connect, plain=plain) as running:
         target: dict[str, Any] = {
             "provider": "openai",
             "base_url": base_url,
@@ -278,3 +285,34 @@ def test_certificates_and_names_are_always_checked_and_old_tls_is_not_spoken() -
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("plain", [False, True], ids=["uvloop", "asyncio"])
+def test_a_further_connection_takes_up_the_session_of_the_last_one(
+    authority: Authority, newest: ssl.TLSVersion, *, plain: bool
+) -> None:
+    context = authority.context(LOCALHOST)
+    context.maximum_version = newest
+    with (
+        provider(context, keep=False) as seen,
+        gateway(f"https://localhost:{seen.port}/v1", authority.roots, plain=plain) as running,
+    ):
+        assert [ask(running)[0] for _ in range(4)] == [200] * 4
+    assert seen.resumed == [False, True, True, True]
+
+
+def test_a_session_is_no_way_round_the_certificate(tmp_path: Path, authority: Authority) -> None:
+    context = tls_context(authority.roots)
+    with (
+        provider(authority.context(LOCALHOST), keep=False) as seen,
+        gateway(f"https://localhost:{seen.port}/v1", authority.roots) as running,
+    ):
+        assert ask(running)[0] == 200
+    with (
+        provider(Authority(tmp_path, "theirs").context(LOCALHOST)) as other,
+        gateway(f"https://localhost:{other.port}/v1", authority.roots) as running,
+    ):
+        assert ask(running)[0] == 502
+    assert other.hosts == []
+    assert tls_context(authority.roots) is context  # sessions were there to be tried

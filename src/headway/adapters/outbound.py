@@ -6,10 +6,8 @@ resolves the name once, checks *every* address and hands exactly these to the en
 the name up a second time. Redirects are never followed and proxies of the environment never used.
 """
 
-import asyncio
 import ipaddress
 import re
-import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +17,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from headway.adapters.resolver import Resolver, look_up
+from headway.adapters.resuming import ResumingContext
 from headway.kernel.errors import Invalid, Refused
 from headway.registry.credential import BUILT_IN, HOSTS, VARIABLE, may_go_to, variable_name
 from headway.wire.upstream import Origin, Route
@@ -192,6 +192,7 @@ class Outbound:
     own_ports: frozenset[int] = frozenset()
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """None: made from the system's roots when it is first needed, see `tls_context`."""
+    resolver: Resolver = field(default_factory=Resolver, repr=False, compare=False)
 
     def check_url(
         self, text: str, *, audience: Audience = Audience.PROVIDER, pointer: str = ""
@@ -275,8 +276,7 @@ class Outbound:
         if address is not None:
             self.check(scheme, host, address, port, audience=audience)
             return ((str(address), port),)
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return self._checked(scheme, host, port, [str(item[4][0]) for item in found], audience)
+        return self._checked(scheme, host, port, look_up(host, port), audience)
 
     def _checked(
         self, scheme: str, host: str, port: int, found: Iterable[str], audience: Audience
@@ -299,11 +299,8 @@ class Outbound:
             self.check(scheme, host, address, port, audience=Audience.PROVIDER)
             addresses: tuple[tuple[str, int], ...] = ((str(address), port),)
         else:
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = self._checked(
-                scheme, host, port, [str(item[4][0]) for item in found], Audience.PROVIDER
-            )
+            found = await self.resolver.addresses(host, port)
+            addresses = self._checked(scheme, host, port, found, Audience.PROVIDER)
         if scheme == "http":
             return Route(addresses=addresses)
         context = self.tls or tls_context()
@@ -316,7 +313,7 @@ def tls_context(extra_roots: Path | None = None) -> ssl.SSLContext:
 
     Made once: reading the roots takes 20 ms.
     """
-    context = ssl.create_default_context()
+    context = ResumingContext.default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if extra_roots is not None:

@@ -11,10 +11,12 @@ looks at all deadlines.
 
 import asyncio
 import math
+import random
 import select
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
@@ -29,6 +31,8 @@ _REPLAY: Final = 64 * 1024
 _INTERIMS: Final = 16
 _BODILESS: Final = frozenset({204, 304})
 _TICK: Final = 0.25
+_HEAD_START: Final = 0.25
+"""Seconds that an address has before the next one is tried beside it."""
 _COPIED: Final = 64 * 1024
 """A body below this is joined to its head: one copy costs less than a second write."""
 
@@ -112,6 +116,8 @@ class PoolLimits:
     """Per origin, kept for the next request."""
     idle_seconds: float = 20.0
     """Shorter than upstreams keep theirs, or we would write into closing ones."""
+    age_seconds: float = 60.0
+    """How long a connection is used again: a name may mean another address by then."""
     head: int = 64 * 1024
     write_buffer: int = 1024 * 1024
 
@@ -277,6 +283,7 @@ class _Connection(asyncio.Protocol):
         "_pool",
         "_raw_head",
         "_reading",
+        "_retires_at",
         "_reused",
         "_sending",
         "_status",
@@ -297,6 +304,9 @@ class _Connection(asyncio.Protocol):
         self._known: KnownHead[int] = KnownHead()
         self._poll: select.poll | None = None
         self._reused = False
+        # Not all at once that were opened at once. A unix socket stays where it is.
+        age = pool.limits.age_seconds * random.uniform(0.8, 1)  # noqa: S311 - no secret
+        self._retires_at = _NEVER if bucket.origin.scheme == "unix" else pool.now + age
         self._reading = True
         self.unwritable = False
         self.closed = False
@@ -556,6 +566,7 @@ class _Connection(asyncio.Protocol):
             reusable
             and not self.closed
             and not self.unwritable
+            and self._pool.now < self._retires_at
             and len(self._bucket.idle) < limits.idle
             and not self._pool.closed
             and not self.transport.is_closing()
@@ -826,7 +837,7 @@ class Pool:
         self, route: Route, bucket: _Bucket
     ) -> tuple[_Connection | None, FailureKind, str]:
         loop = self._loop
-        kind, detail = FailureKind.CONNECT, "no address"
+        kind = FailureKind.CONNECT
         options: dict[str, Any] = {}
         if route.context is not None:
             options = {"ssl": route.context, "server_hostname": route.server_hostname}
@@ -838,18 +849,54 @@ class Pool:
             except OSError as error:
                 return None, kind, f"{route.path}: {error.strerror or error}"
             return connection, kind, ""
-        for host, port in route.addresses:
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self, bucket), host, port, **options
+        if len(route.addresses) == 1:
+            return await self._try(bucket, route.addresses[0], options)
+        return await self._race(bucket, route.addresses, options)
+
+    async def _race(
+        self, bucket: _Bucket, addresses: Sequence[tuple[str, int]], options: dict[str, Any]
+    ) -> tuple[_Connection | None, FailureKind, str]:
+        """Try one address after the other, the next before a slow one has failed (RFC 8305)."""
+        rest = deque(addresses)
+        running: set[asyncio.Task[tuple[_Connection | None, FailureKind, str]]] = set()
+        found: tuple[_Connection | None, FailureKind, str] = (
+            None,
+            FailureKind.CONNECT,
+            "no address",
+        )
+        try:
+            while found[0] is None and (rest or running):
+                if rest:
+                    attempt = self._try(bucket, rest.popleft(), options)
+                    running.add(self._loop.create_task(attempt))
+                done, running = await asyncio.wait(
+                    running,
+                    timeout=_HEAD_START if rest else None,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-            except ssl.SSLError as error:
-                kind, detail = FailureKind.TLS, f"{host}: {error.reason or error}"
-            except OSError as error:
-                kind, detail = FailureKind.CONNECT, f"{host}: {error.strerror or error}"
-            else:
-                return connection, kind, ""
-        return None, kind, detail
+                for task in done:
+                    if found[0] is None:
+                        found = task.result()
+                    elif (late := task.result()[0]) is not None:
+                        late.drop()
+        finally:
+            for task in running:
+                task.cancel()
+        return found
+
+    async def _try(
+        self, bucket: _Bucket, address: tuple[str, int], options: dict[str, Any]
+    ) -> tuple[_Connection | None, FailureKind, str]:
+        host, port = address
+        try:
+            _, connection = await self._loop.create_connection(
+                lambda: _Connection(self, bucket), host, port, **options
+            )
+        except ssl.SSLError as error:
+            return None, FailureKind.TLS, f"{host}: {error.reason or error}"
+        except OSError as error:
+            return None, FailureKind.CONNECT, f"{host}: {error.strerror or error}"
+        return connection, FailureKind.CONNECT, ""
 
     def sweep(self, now: float) -> None:
         """Look at all deadlines; give it to `Server.on_sweep`, or call it often."""
