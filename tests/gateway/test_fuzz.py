@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.gateway.conftest import prepare
 
 from headway.adapters.outbound import Outbound
+from headway.gateway.limits import FailedKeys
+from headway.routing.route import Epoch
 from headway.testing.gateway import RunningGateway, document, key_entry, route_of
-from headway.testing.provider import ScriptedProvider
+from headway.testing.provider import Reply, ScriptedProvider
+from headway.testing.provider.reply import Received, pleasant
 from headway.wire.connection import ServerLimits
 
 INPUTS: Final = int(os.environ.get("HEADWAY_FUZZ_INPUTS", "0"))
@@ -37,6 +40,7 @@ FUZZ: Final = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,
+    phases=(Phase.generate,),  # an input of fifty says which one it was: nothing is gained by less
 )
 HELLO: Final = [{"role": "user", "content": "hello"}]
 MODELS: Final = ("bot", "merged", "claude", "gone", "bot@1.0.0", "bot@^9")
@@ -55,6 +59,14 @@ PATHS: Final = (
     "/readyz",
     "/api/v1/models",
 )
+
+
+PROVIDERS: Final[dict[int, ScriptedProvider]] = {}
+"""By the port of the gateway in front of it."""
+
+
+EPOCH: Final = Epoch(deployment="dep_1", step=1, alpha=0.01, first_gateway=1, ages={})
+"""While a version is judged no circuit breaker opens, which would end every request early."""
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +96,12 @@ def gateway() -> Iterator[RunningGateway]:
                 keys=[key_entry(running.key, running.digest)],
                 versions=versions,
                 routes=[
-                    route_of(name, [("stable", "1.0.0", 10_000)], id=number)
+                    route_of(name, [("stable", "1.0.0", 10_000)], id=number, epoch=EPOCH)
                     for number, name in enumerate(names, 1)
                 ],
             )
         )
+        PROVIDERS[running.port] = provider
         yield running
         assert running.faults == []
 
@@ -119,6 +132,8 @@ def send_all(gateway: RunningGateway, inputs: list[list[bytes]]) -> list[bytes]:
 
 
 def check(gateway: RunningGateway, inputs: list[list[bytes]]) -> None:
+    pipeline = gateway.gateway.pipeline
+    pipeline.failed_keys = FailedKeys()  # else broken keys would soon end every request early
     for pieces, got in zip(inputs, send_all(gateway, inputs), strict=True):
         assert b"HTTP/1.1 500 " not in got, (b"".join(pieces), got)
         assert not got or re.match(rb"HTTP/1\.1 [1-5]\d\d ", got), (b"".join(pieces), got)
@@ -242,3 +257,79 @@ def test_no_body_makes_the_gateway_fail_or_a_connection_hang(
     gateway: RunningGateway, data: st.DataObject
 ) -> None:
     check(gateway, data.draw(batches(body(gateway.key))))
+
+
+# Answers
+
+ANSWERS: Final[dict[str, Any]] = {
+    "/v1/chat/completions": {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "up",
+        "choices": [{"index": 0, "finish_reason": "stop",
+                     "message": {"role": "assistant", "content": "hi"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    },
+    "/v1/messages": {
+        "id": "m", "type": "message", "role": "assistant", "model": "up",
+        "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn",
+        "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
+    },
+}  # fmt: skip
+STATUSES: Final = (200, 200, 200, 200, 400, 401, 404, 413, 429, 503, 529)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a document of which some part is anything."""
+    if draw(st.integers(0, 7)) == 0:
+        return draw(ANYTHING)
+    if isinstance(value, dict):
+        return {
+            name: draw(spoiled(inner)) for name, inner in value.items() if draw(st.integers(0, 12))
+        }
+    if isinstance(value, list):
+        return [draw(spoiled(inner)) for inner in value * draw(st.integers(0, 2))]
+    return value
+
+
+@st.composite
+def answer(draw: st.DrawFn) -> tuple[str, str, Reply]:
+    """Return a path, a model, and what its provider says there."""
+    path, model = draw(
+        st.sampled_from(tuple(itertools.product((*ANSWERS, "/v1/responses"), MODELS[:3])))
+    )
+    shape = ANSWERS["/v1/messages" if model == "claude" else "/v1/chat/completions"]
+    text = json.dumps(draw(spoiled(shape))).encode("utf-8", "surrogatepass")
+    if draw(st.booleans()):
+        return path, model, Reply(status=draw(st.sampled_from(STATUSES)), body=text)
+    events = draw(st.lists(spoiled(shape), max_size=3))
+    lines = b"".join(
+        b"event: %b\ndata: %b\n\n" % (str(kind).encode(), json.dumps(event).encode())
+        for kind, event in zip(("message_start", "message_delta", "error"), events, strict=False)
+    )
+    return path, model, Reply(body=lines, content_type="text/event-stream")
+
+
+@FUZZ
+@given(data=st.data())
+def test_no_answer_of_a_provider_makes_the_gateway_fail(
+    gateway: RunningGateway, data: st.DataObject
+) -> None:
+    answers = data.draw(st.lists(answer(), min_size=AT_ONCE, max_size=AT_ONCE))
+    provider = PROVIDERS[gateway.port]
+
+    def script(asked: Received) -> Reply:
+        number = re.search(rb"case (\d+)", asked.body)
+        return answers[int(number[1])][2] if number else Reply()
+
+    inputs = []
+    for number, (path, model, reply) in enumerate(answers):
+        said = [{"role": "user", "content": f"case {number}"}]
+        body: dict[str, Any] = {"model": model, "max_tokens": 9, "metadata": {"name": "x"}}
+        body |= {"input" if path.endswith("responses") else "messages": said}
+        body["stream"] = bool(reply.content_type)
+        inputs.append([request(gateway.key, "POST", path, json.dumps(body).encode())])
+    provider.script = script
+    try:
+        check(gateway, inputs)
+    finally:
+        provider.script = pleasant

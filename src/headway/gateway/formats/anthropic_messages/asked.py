@@ -44,7 +44,7 @@ _IDLE: Final = frozenset({"cache_control", "inference_geo", "service_tier"})
 _OWN: Final = ("container", "context_management", "mcp_servers", "output_format")
 _UNHEARD: Final = frozenset({"cache_control", "citations"})
 """Of a part: hints, and marks that the provider itself put into its answer."""
-_CHOICES: Final = frozenset({"auto", "any", "none", "tool"})
+_CHOICES: Final = ("auto", "any", "none", "tool")
 
 
 def chat_of(document: Mapping[str, Any]) -> Chat:
@@ -162,7 +162,7 @@ def _messages(value: list[Any]) -> Iterator[Message]:
         if not isinstance(message, Mapping):
             raise members.wrong(at, "an object")
         role = message.get("role")
-        if role not in {"user", "assistant"}:
+        if role not in ("user", "assistant"):  # it may be a list: no hash
             raise members.wrong(f"{at}.role", "user or assistant")
         yield Message(role, tuple(_parts(message.get("content"), f"{at}.content")))
 

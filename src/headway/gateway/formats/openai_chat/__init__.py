@@ -195,7 +195,7 @@ def _with_system(messages: Json, text: str) -> list[Any]:
     """
     messages = messages if isinstance(messages, list) else []
     first = messages[0] if messages else None
-    if isinstance(first, dict) and first.get("role") in {"system", "developer"}:
+    if isinstance(first, dict) and first.get("role") in ("system", "developer"):
         own = first.get("content")
         if isinstance(own, str):
             return [{**first, "content": f"{text}\n\n{own}"}, *messages[1:]]

@@ -206,7 +206,7 @@ def _messages(value: list[Any]) -> tuple[tuple[Text, ...], tuple[Message, ...]]:
             results.append(_result(message, at))
             continue
         flush()
-        if role in {"system", "developer"}:
+        if role in ("system", "developer"):  # it may be a list: no hash
             system.extend(_texts(message.get("content"), at))
         elif role == "user":
             turns.append(Message("user", tuple(_parts(message.get("content"), at))))

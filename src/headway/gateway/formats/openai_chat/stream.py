@@ -9,7 +9,7 @@ from headway.gateway.tally import ended_by, highest
 from headway.kernel.canonical import Json
 
 _MOST_TOKENS: Final = 1 << 40
-_FAILED: Final = frozenset({"abort", "error"})
+_FAILED: Final = ("abort", "error")
 """Finish reasons by which servers say that they broke off."""
 _TOO_EARLY: Final = "the provider's stream ended before it was complete"
 _NO_CHUNK: Final = "the provider's stream holds a chunk that is none"
@@ -64,6 +64,8 @@ class Course:
             if type(choice) is not dict:
                 raise Broken("the provider's stream holds a choice that is none")
             index = choice.get("index", 0)
+            if type(index) is not int:
+                raise Broken("the provider's stream holds a choice that is none")
             reason = choice.get("finish_reason", _ABSENT)
             if reason is None:
                 if index not in self._finished:

@@ -191,7 +191,12 @@ def _item(item: Mapping[str, Any], at: str) -> tuple[str, list[Part]]:
     match item.get("type", "message"):
         case "message":
             role = item.get("role")
-            if role not in {"user", "assistant", "system", "developer"}:
+            if role not in (
+                "user",
+                "assistant",
+                "system",
+                "developer",
+            ):  # it may be a list: no hash
                 raise members.wrong(f"{at}.role", "user, assistant, system or developer")
             parts = list(_parts(item.get("content"), f"{at}.content"))
             return ("system" if role == "developer" else str(role)), parts

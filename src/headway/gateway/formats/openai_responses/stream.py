@@ -9,7 +9,7 @@ from headway.gateway.tally import ended_by, highest
 from headway.kernel.canonical import Json
 
 _MOST_TOKENS: Final = 1 << 40
-_FAILED: Final = frozenset({"failed", "cancelled"})
+_FAILED: Final = ("failed", "cancelled")
 _LOST: Final = frozenset({"response.failed", "response.cancelled"})
 _COMPLETE: Final = frozenset({"response.completed", "response.incomplete"})
 
