@@ -138,7 +138,7 @@ def _choice(value: Json) -> ToolChoice | None:
     kind = value.get("type") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or kind not in _CHOICES:
         raise members.wrong("tool_choice", "an object whose `type` is auto, any, tool or none")
-    return ToolChoice(kind, str(value.get("name") or ""))  # type: ignore[arg-type] # see above
+    return ToolChoice(kind, str(value.get("name") or ""))
 
 
 def _parallel(choice: Json) -> bool | None:
