@@ -121,7 +121,7 @@ def targets(provider: ScriptedProvider, **more: object) -> Mapping[str, dict[str
     common = {
         "credential": "test",
         "retries": 0,
-        "timeouts": {"first": "100ms", "idle": "100ms", "total": "5s"},
+        "timeouts": {"first": "10s", "idle": "10s", "total": "20s"},
         **more,
     }
     gpt = {"provider": "openai", "base_url": provider.url, "model": "gpt-upstream", **common}
@@ -178,6 +178,14 @@ def unspared(callers: Callers) -> None:
     traffic.provider.requests.clear()
     traffic.gateway.gateway.pipeline.resiliences = Resiliences()
     traffic.gateway.taken()
+
+
+@pytest.fixture
+def impatient(callers: Callers) -> Iterator[None]:
+    """Let versions wait for a moment only; no fault that is no silence must meet such a one."""
+    serve(callers.traffic, timeouts={"first": "100ms", "idle": "100ms", "total": "5s"})
+    yield
+    serve(callers.traffic)
 
 
 def every_pair(name: str) -> pytest.MarkDecorator:
@@ -239,6 +247,7 @@ def test_what_a_broken_stream_gave_is_given(
     callers.traffic.gateway.taken()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_silence_ends_by_the_versions_time_outs(callers: Callers) -> None:
     """All at once, since each has to wait for its time-out."""
     cases = [
@@ -586,7 +595,7 @@ def test_tokens_of_a_try_that_failed_are_counted_with_those_of_the_next(
 WHOLE_ONLY = {
     # Faults that mean the same to a format that has no stream.
     name: reply
-    for name, reply in {**FAULTS, "stall": SILENCES["stall"]}.items()
+    for name, reply in FAULTS.items()
     if name != "polite end before the first content"
 }
 
@@ -599,15 +608,29 @@ def test_formats_without_streams_are_as_truthful(
     traffic = callers.traffic
     traffic.provider.script = lambda _: WHOLE_ONLY[name]
     with pytest.raises((*BROKEN, InferenceServerException)) as raised:
-        if format_ == "embeddings":
-            callers.gpt.embeddings.create(model="embeddings-at-openai", input=["a", "b"])
-        elif format_ == "count_tokens":
-            callers.claude.messages.count_tokens(model="any-at-anthropic", messages=ASKED)
-        else:
-            infer(traffic)
+        ask_once(callers, format_)
     assert outcomes(traffic) == {"provider": 1}
     assert "10.1.2.3" not in str(raised.value)
     assert "sk-quoted" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("format_", ["embeddings", "count_tokens", "infer"])
+def test_formats_without_streams_do_not_wait_for_ever(callers: Callers, format_: str) -> None:
+    callers.traffic.provider.script = lambda _: SILENCES["stall"]
+    with pytest.raises((*BROKEN, InferenceServerException)):
+        ask_once(callers, format_)
+    assert outcomes(callers.traffic) == {"provider": 1}
+
+
+def ask_once(callers: Callers, format_: str) -> None:
+    match format_:
+        case "embeddings":
+            callers.gpt.embeddings.create(model="embeddings-at-openai", input=["a", "b"])
+        case "count_tokens":
+            callers.claude.messages.count_tokens(model="any-at-anthropic", messages=ASKED)
+        case _:
+            infer(callers.traffic)
 
 
 def infer(traffic: Traffic) -> None:
