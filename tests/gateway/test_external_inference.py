@@ -263,6 +263,7 @@ def test_a_server_that_describes_nothing_is_told_as_such(external: External, rep
     [
         (Reply(), 200),
         (Reply(body=b""), 200),
+        (Reply(body=b" " * 1_100_000), 503),
         (Reply(body=b'{"name": "mnist", "ready": false}'), 503),
         (Reply(status=503, error="loading"), 503),
         (Reply(status=404, error="mnist?"), 503),
