@@ -434,3 +434,11 @@ def test_outage_of_both_arms_vetoes_nobody(traffic: Traffic) -> None:
             ask(traffic)
     traffic.gateway.on_loop(lambda: traffic.gateway.gateway.sweep(0.0))
     assert traffic.gateway.taken().vetoes == ()
+
+
+def test_more_tokens_than_any_model_reads_are_not_believed(traffic: Traffic) -> None:
+    """Sums of their cost would be more than a database holds, and nothing would be counted."""
+    traffic.provider.script = lambda _: Reply(input_tokens=1 << 30, output_tokens=(1 << 30) - 1)
+    ask(traffic)
+    (measurement,) = traffic.gateway.taken().measurements
+    assert measurement.tokens == {"output": (1 << 30) - 1}

@@ -6,7 +6,14 @@ from typing import Final
 
 from headway.kernel.canonical import Json
 
+_MOST_TOKENS: Final = 1 << 30
+"""Of one answer: more than any model reads, and few enough for sums of their cost in 64 bits."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+
+
+def counted(tokens: Mapping[str, Json]) -> Mapping[str, int]:
+    """Return those classes of which there is a number of tokens that can be."""
+    return {name: n for name, n in tokens.items() if type(n) is int and 0 < n < _MOST_TOKENS}
 
 
 def highest(known: Mapping[str, int], told: Mapping[str, int]) -> Mapping[str, int]:

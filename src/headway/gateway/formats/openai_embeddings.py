@@ -14,7 +14,6 @@ from headway.gateway.body import (
     text_of,
 )
 from headway.gateway.exchange import (
-    NO_TOKENS,
     Ask,
     Complaint,
     Fields,
@@ -29,12 +28,11 @@ from headway.gateway.members import model_of
 from headway.gateway.numbers import check_numbers
 from headway.gateway.openai_errors import complaint, fault
 from headway.gateway.splice import splice_model
-from headway.gateway.tally import ended_by
+from headway.gateway.tally import counted, ended_by
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
 NAME: Final = "openai_embeddings"
-_MOST_TOKENS: Final = 1 << 40
 
 
 class OpenAIEmbeddings:
@@ -82,8 +80,7 @@ class OpenAIEmbeddings:
             return Whole("the provider's answer does not hold one vector for each text")
         usage, model = document.get("usage"), document.get("model")
         asked = usage.get("prompt_tokens") if type(usage) is dict else None
-        tokens = {"input": asked} if type(asked) is int and 0 < asked < _MOST_TOKENS else NO_TOKENS
-        return Whole(None, tokens, model[:200] if type(model) is str else "")
+        return Whole(None, counted({"input": asked}), model[:200] if type(model) is str else "")
 
     def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port
         return None

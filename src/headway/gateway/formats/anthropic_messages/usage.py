@@ -3,21 +3,26 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from headway.gateway.tally import ended_by
+from headway.gateway.tally import counted, ended_by
 from headway.kernel.canonical import Json
 
-_MOST_TOKENS: Final = 1 << 40
+_CLASSES: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 
 
 def tokens_of(usage: Json) -> dict[str, int]:
     """Return tokens by class; what was read from and written to a cache is part of `input`."""
     if not isinstance(usage, Mapping):
         return {}
-    cached = _count(usage, "cache_read_input_tokens")
-    written = _count(usage, "cache_creation_input_tokens")
+    said = counted({name: usage.get(name) for name in _CLASSES})
+    plain, output, cached, written = (said.get(name, 0) for name in _CLASSES)
     found = {
-        "input": _count(usage, "input_tokens") + cached + written,
-        "output": _count(usage, "output_tokens"),
+        "input": plain + cached + written,
+        "output": output,
         "cached": cached,
         "cache_write": written,
     }
@@ -33,11 +38,6 @@ def usage_of(tokens: Mapping[str, int]) -> dict[str, Any]:
         "cache_read_input_tokens": cached,
         "output_tokens": tokens.get("output", 0),
     }
-
-
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if type(value) is int and 0 < value < _MOST_TOKENS else 0
 
 
 def error_words(error: Json) -> str:

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from headway.gateway.exchange import NO_TOKENS
 from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
-from headway.gateway.tally import ended_by, highest
+from headway.gateway.tally import counted, ended_by, highest
 from headway.kernel.canonical import Json
 
-_MOST_TOKENS: Final = 1 << 40
 _FAILED: Final = ("abort", "error")
 """Finish reasons by which servers say that they broke off."""
 _TOO_EARLY: Final = "the provider's stream ended before it was complete"
@@ -217,22 +216,18 @@ def tokens_of(usage: Json) -> Mapping[str, int]:
     """Return tokens by class from a `usage` object; classes that it does not tell are left out."""
     if not isinstance(usage, dict):
         return NO_TOKENS
-    found: dict[str, int] = {}
-    _add(found, "input", usage.get("prompt_tokens"))
-    _add(found, "output", usage.get("completion_tokens"))
-    details = usage.get("prompt_tokens_details")
-    if type(details) is dict:
-        _add(found, "cached", details.get("cached_tokens"))
-        _add(found, "cache_write", details.get("cache_write_tokens"))
-    details = usage.get("completion_tokens_details")
-    if type(details) is dict:
-        _add(found, "reasoning", details.get("reasoning_tokens"))
-    return found
-
-
-def _add(tokens: dict[str, int], name: str, value: Json) -> None:
-    if type(value) is int and 0 < value < _MOST_TOKENS:
-        tokens[name] = value
+    asked, answered = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    asked = asked if type(asked) is dict else {}
+    answered = answered if type(answered) is dict else {}
+    return counted(
+        {
+            "input": usage.get("prompt_tokens"),
+            "output": usage.get("completion_tokens"),
+            "cached": asked.get("cached_tokens"),
+            "cache_write": asked.get("cache_write_tokens"),
+            "reasoning": answered.get("reasoning_tokens"),
+        }
+    )
 
 
 def served_by(document: Mapping[str, Json]) -> str:

@@ -5,10 +5,9 @@ from typing import Any, Final
 
 from headway.gateway.exchange import NO_TOKENS
 from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
-from headway.gateway.tally import ended_by, highest
+from headway.gateway.tally import counted, ended_by, highest
 from headway.kernel.canonical import Json
 
-_MOST_TOKENS: Final = 1 << 40
 _FAILED: Final = ("failed", "cancelled")
 _LOST: Final = frozenset({"response.failed", "response.cancelled"})
 _COMPLETE: Final = frozenset({"response.completed", "response.incomplete"})
@@ -115,7 +114,7 @@ def tokens_of(usage: Json) -> Mapping[str, int]:
         "cache_write": asked.get("cache_write_tokens"),
         "reasoning": answered.get("reasoning_tokens"),
     }
-    return {name: n for name, n in found.items() if type(n) is int and 0 < n < _MOST_TOKENS}
+    return counted(found)
 
 
 def served_by(response: Mapping[str, Any]) -> str:
