@@ -335,6 +335,17 @@ def test_what_nobody_waits_for_is_cancelled_beyond_so_many(traffic: Traffic) -> 
     assert measured.tokens == {}
 
 
+def test_of_what_is_cancelled_counts_what_was_told_by_then(traffic: Traffic) -> None:
+    """Anthropic's API tells at once what was asked, and only at the end what was answered."""
+    target = traffic.target(provider="anthropic", when_left="cancel")
+    traffic.serve(versions={("bot", "1.0.0"): target})
+    traffic.provider.script = lambda _: Reply(gap_s=0.02, text="word " * 50, input_tokens=7)
+    leave(traffic)
+    measured = gone(traffic)
+    assert (measured.outcomes, measured.tokens["input"]) == ({"gone": 1}, 7)
+    assert measured.served_by != {}
+
+
 def test_what_nobody_waits_for_ends_with_the_gateway(traffic: Traffic) -> None:
     traffic.provider.script = lambda _: Reply(end=Ending.STALL, after=3)
     leave(traffic)

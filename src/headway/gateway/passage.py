@@ -183,7 +183,7 @@ class Passage:
         if self._sending is not None:
             self._sending.cancel()
         if not self._over:
-            self._end(outcome)
+            self._end_with(outcome, self._watch)
 
     def _read_on(self) -> bool:
         """Read the answer to its end for its tokens, which are paid for; say whether that is done.
@@ -204,14 +204,7 @@ class Passage:
         """Wait for nothing that only counts: the gateway stops."""
         if self._left_at and not self._over:
             self._cancel()
-            self._leave(self._watch)
-
-    def _leave(self, spent: Watch | Whole | None) -> None:
-        """End a request whose caller left before."""
-        if spent is None:
-            self._end(Outcome.GONE)
-        else:
-            self._end(Outcome.GONE, tokens=spent.tokens, served_by=spent.served_by)
+            self._end_with(Outcome.GONE, self._watch)
 
     def _wait_no_longer(self) -> None:
         """Let a caller go whose patience is at an end: nobody failed, and others may wait longer.
@@ -463,7 +456,7 @@ class Passage:
 
     def _finish_stream(self, watch: Watch) -> None:
         if self._left_at:
-            self._leave(watch)
+            self._end_with(Outcome.GONE, watch)
             return
         # At once, not when the upstream ends: a client waits 0.1 s for it and then disconnects.
         if not self._call.answered:
@@ -484,7 +477,7 @@ class Passage:
             return
         whole = self._said.whole(self._asked, body, self._headers)
         if self._left_at:
-            self._leave(whole)
+            self._end_with(Outcome.GONE, whole)
             return
         local = self._destination is not None and self._destination.prepared.local
         error = whole.error
@@ -512,7 +505,7 @@ class Passage:
         if truth.may_be_tried_again(status) and self._again(wait):
             return
         if self._left_at:
-            self._leave(None)
+            self._end(Outcome.GONE)
             return
         prepared = self._destination.prepared if self._destination is not None else None
         local = prepared is not None and prepared.local
@@ -627,7 +620,7 @@ class Passage:
         if self._over or self._fall_back(problem, said):
             return
         if self._left_at:
-            self._leave(said)
+            self._end_with(Outcome.GONE, said)
             return
         call = self._call
         if call.answered:
@@ -635,10 +628,7 @@ class Passage:
             call.abort()
         else:
             self._respond(problem)
-        if said is None:
-            self._end(problem.outcome)
-        else:
-            self._end(problem.outcome, tokens=said.tokens, served_by=said.served_by)
+        self._end_with(problem.outcome, said)
 
     def _respond(self, problem: Problem) -> None:
         fields = self._fields(JSON_TYPE + said_with(problem), spent=self._calls > 1)
@@ -657,6 +647,13 @@ class Passage:
             self._sending = None
 
     # The end
+
+    def _end_with(self, outcome: Outcome, said: Watch | Whole | None) -> None:
+        """End with what an answer said until then, be it whole or not."""
+        if said is None:
+            self._end(outcome)
+        else:
+            self._end(outcome, tokens=said.tokens, served_by=said.served_by)
 
     def _end(
         self,
