@@ -1,15 +1,18 @@
 """A provider that fails is left alone for a while, and retries never multiply its load."""
 
+import threading
 from typing import Any
 
 import openai
 import pytest
 from tests.gateway.conftest import Traffic
+from tests.gateway.test_chat_traffic import chat
 
 from headway.gateway.resilience import Breaker, Resilience, Resiliences, State
 from headway.routing.route import Epoch
 from headway.testing.gateway import route_of
 from headway.testing.provider import Ending, Received, Reply, pleasant
+from headway.wire.upstream import PoolLimits
 
 
 def broken(at: float = 0.0) -> Breaker:
@@ -212,3 +215,26 @@ def test_stream_that_begins_and_says_nothing_ends_in_time(traffic: Traffic) -> N
     with pytest.raises(openai.InternalServerError) as raised:
         hello(traffic, stream=True)
     assert raised.value.status_code == 504
+
+
+def test_more_requests_than_connections_are_refused_at_once_and_told_when_to_come_again(
+    traffic: Traffic,
+) -> None:
+    came = threading.Event()
+    over = threading.Event()
+
+    def slowly(_: Received) -> Reply:
+        came.set()
+        return Reply(delay_s=0.5)
+
+    traffic.provider.script = slowly
+    traffic.gateway._pool.limits = PoolLimits(connections=1)
+    first = threading.Thread(target=lambda: (chat(traffic), over.set()))
+    first.start()
+    came.wait(10)
+    status, fields, answer = chat(traffic)
+    assert not over.is_set()
+    assert (status, fields["retry-after"]) == (503, "1")
+    assert answer["error"]["code"] == "overloaded"
+    first.join()
+    assert chat(traffic)[0] == 200

@@ -5,7 +5,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -709,6 +709,65 @@ def test_the_next_address_is_tried_when_one_refuses(run: Run) -> None:
                 pool.send(Origin("http", "name.example", 80), GET, b"", heard, WAITS)
                 await heard.over.wait()
                 assert heard.body == b"hello"
+
+    run(story())
+
+
+def test_the_next_address_is_tried_beside_one_that_does_not_answer(run: Run) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        with ExitStack() as sockets:
+            deaf = sockets.enter_context(socket.socket())
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen(0)
+            for _ in range(4):  # its queue is full: whoever comes now hears nothing
+                filler = sockets.enter_context(socket.socket())
+                filler.setblocking(False)  # noqa: FBT003 -- the socket module's own shape
+                filler.connect_ex(deaf.getsockname())
+            async with upstream(answering(OK)) as up:
+
+                async def two(_origin: Origin) -> Route:
+                    return Route((deaf.getsockname(), ("127.0.0.1", up.port)))
+
+                async with pool_of(connect=two) as pool:
+                    heard = Heard()
+                    began = loop.time()
+                    pool.send(Origin("http", "name.example", 80), GET, b"", heard, WAITS)
+                    await heard.over.wait()
+                    assert heard.body == b"hello"
+                    assert loop.time() - began < WAITS.connect
+                    assert [bucket.open for bucket in pool._buckets.values()] == [1]
+
+    run(story())
+
+
+def test_a_connection_is_used_for_so_long_and_then_its_name_is_looked_up_again(run: Run) -> None:
+    async def story() -> None:
+        clock = Clock()
+        async with upstream(answering(*[OK] * 4)) as old, upstream(answering(OK)) as new:
+            named = [old.port]
+
+            async def by_name(_origin: Origin) -> Route:
+                return Route((("127.0.0.1", named[-1]),))
+
+            limits = PoolLimits(idle_seconds=1_000, age_seconds=60)
+            async with pool_of(limits, by_name, clock) as pool:
+
+                async def asked() -> None:
+                    heard = Heard()
+                    pool.send(Origin("http", "name.example", 80), GET, b"", heard, WAITS)
+                    await heard.over.wait()
+                    assert heard.body == b"hello"
+
+                await asked()
+                named.append(new.port)  # the name has moved
+                pool.sweep(clock.now + 40)
+                await asked()  # its old home answers on what is kept
+                assert (old.connections, new.connections) == (1, 0)
+                pool.sweep(clock.now + 61)
+                await asked()  # still, but for the last time
+                await asked()
+                assert (old.connections, new.connections) == (1, 1)
 
     run(story())
 
