@@ -1,12 +1,19 @@
 """CPU per request of a gateway beside nginx's proxy_pass: same upstream, same load, one run.
 
 Prints ratios and gates nothing. Needs nginx; both proxies are held to one core, the upstream and
-the callers to the other. CPU is what the operating system charged the proxy's process.
+the callers to the other. CPU is what the operating system charged the proxy's process. Beside the
+CPU: how much later an answer comes than through nginx at 20 requests a second, what a thousand
+streams at once hold in memory, and what a control plane that is kept busy does to the traffic.
 
-    python benchmarks/gateway.py [seconds per measurement]
+    python benchmarks/gateway.py [seconds per measurement] [--json FILE] [--litellm]
+
+`--json` keeps every single measurement; `--litellm` measures LiteLLM's proxy too where it is
+installed, and says so where it is not.
 """
 
+import argparse
 import asyncio
+import importlib.util
 import itertools
 import json
 import os
@@ -15,8 +22,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -25,19 +34,28 @@ from typing import Any, Final, cast
 from headway.demo.server import Api, headway
 from headway.wire.loop import loop_factory
 
-SECONDS: Final = float(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1][0] != "-" else 4.0
 ROUNDS: Final = 3
 CONNECTIONS: Final = 32
 UPSTREAM: Final = 18_431
 NGINX: Final = 18_432
 HEADWAY: Final = 18_433
+LITELLM: Final = 18_434
+PACE: Final = 20.0
+"""Requests a second, where it is measured how much later an answer comes."""
+STREAMS: Final = 1_000
+CHAT_PATH: Final = "/v1/chat/completions"
 PROXY_CORE: Final = {0}
 OTHER_CORE: Final = {1} if (os.cpu_count() or 1) > 1 else {0}
 TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
+def whole(document: dict[str, Any]) -> bytes:
+    body = json.dumps(document).encode()
+    return b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
 def answer(sentences: int) -> bytes:
-    body = json.dumps(
+    return whole(
         {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -52,12 +70,28 @@ def answer(sentences: int) -> bytes:
             ],
             "usage": {"prompt_tokens": 200, "completion_tokens": 150, "total_tokens": 350},
         }
-    ).encode()
-    return b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+def message(sentences: int) -> bytes:
+    return whole(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "bench",
+            "content": [{"type": "text", "text": "It is on its way. " * sentences}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 200, "output_tokens": 150},
+        }
+    )
 
 
 ANSWERS: Final = [answer(sentences) for sentences in range(27, 34)]
 """No two in a row are of one length: in life neither are requests nor answers."""
+MESSAGES: Final = [message(sentences) for sentences in range(27, 34)]
+"""The same in Anthropic's words."""
 _CHUNK: Final = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "bench"}
 
 
@@ -95,6 +129,7 @@ class Upstream(asyncio.Protocol):
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._answers = itertools.cycle(ANSWERS)
+        self._messages = itertools.cycle(MESSAGES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -110,17 +145,20 @@ class Upstream(asyncio.Protocol):
             body = bytes(self._bytes[end + 4 : end + 4 + length])
             del self._bytes[: end + 4 + length]
             if b'"stream": true' in body or b'"stream":true' in body:
-                asyncio.get_running_loop().create_task(self._stream())
+                gap = 0.5 if b"slowly" in body else 0.0
+                asyncio.get_running_loop().create_task(self._stream(gap))
             else:
                 date = formatdate(usegmt=True).encode()
-                head = b"HTTP/1.1 200 OK\r\ndate: %b\r\nserver: bench\r\n" % date
-                self.transport.write(head + next(self._answers))
+                start = b"HTTP/1.1 200 OK\r\ndate: %b\r\nserver: bench\r\n" % date
+                line = head.split(b"\r\n", 1)[0]
+                said = self._messages if b"/v1/messages" in line else self._answers
+                self.transport.write(start + next(said))
 
-    async def _stream(self) -> None:
+    async def _stream(self, gap: float) -> None:
         self.transport.write(STREAM_HEAD)
         for event in EVENTS:
             self.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-            await asyncio.sleep(0)
+            await asyncio.sleep(gap)
         self.transport.write(b"0\r\n\r\n")
 
 
@@ -130,13 +168,16 @@ class Load:
 
     port: int
     requests: list[bytes]
+    callers: int = CONNECTIONS
+    pause: float = 0.0
+    """Seconds of a caller between two requests."""
     done: int = 0
     failed: int = 0
     milliseconds: list[float] = field(default_factory=list)
 
     async def run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        await asyncio.gather(*(self._caller(end) for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(self._caller(end) for _ in range(self.callers)))
 
     async def _caller(self, end: float) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
@@ -156,6 +197,8 @@ class Load:
                 await reader.readline()
             self.done += 1
             self.milliseconds.append((time.monotonic() - began) * 1000)
+            if self.pause:
+                await asyncio.sleep(self.pause)
         writer.close()
 
 
@@ -170,6 +213,15 @@ def posts(path: str, model: str, key: str, *, size: int, stream: bool = False) -
     return [post(path, body, key) for body in bodies]
 
 
+def traced(requests: list[bytes]) -> list[bytes]:
+    """Return the same requests with a head that is another one each time, as tracers make them."""
+    line = b"host: 127.0.0.1\r\n"
+    return [
+        request.replace(line, b"%btraceparent: 00-%032x-%016x-01\r\n" % (line, n, n), 1)
+        for n, request in zip(range(1, 1_000), itertools.cycle(requests), strict=False)
+    ]
+
+
 def post(path: str, body: bytes, key: str) -> bytes:
     return (
         b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
@@ -178,17 +230,26 @@ def post(path: str, body: bytes, key: str) -> bytes:
     )
 
 
-def measure(port: int, pid: int, requests: list[bytes]) -> tuple[float, float]:
-    """Return CPU microseconds of the process per request, and the median latency in ms."""
-    load = Load(port, requests)
+def put_load(load: Load, seconds: float) -> Load:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(Load(port, requests).run(0.5))  # warm
-        before = cpu_seconds(pid)
-        runner.run(load.run(SECONDS))
+        runner.run(load.run(seconds))
     if load.failed:
-        raise SystemExit(f"{load.failed} of {load.done} requests failed at port {port}")
-    used = cpu_seconds(pid) - before
-    return used / load.done * 1e6, statistics.median(load.milliseconds)
+        raise SystemExit(f"{load.failed} of {load.done} requests failed at port {load.port}")
+    return load
+
+
+def measure(port: int, pids: Sequence[int], requests: list[bytes], seconds: float) -> float:
+    """Return CPU microseconds of the processes per request."""
+    put_load(Load(port, requests), 0.5)  # warm
+    before = sum(map(cpu_seconds, pids))
+    load = put_load(Load(port, requests), seconds)
+    return (sum(map(cpu_seconds, pids)) - before) / load.done * 1e6
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process, MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 NGINX_CONF: Final = """
@@ -240,14 +301,16 @@ def gateway_of(data: Path) -> int:
 
 
 def prepare(api: Api) -> None:
-    """Register and deploy two chat models: one for splice, one for merge."""
-    base = f"http://127.0.0.1:{UPSTREAM}/v1"
-    plain = {"provider": "openai", "base_url": base, "model": "bench-upstream"}
+    """Register and deploy three chat models: for splice, for merge, and for translation."""
+    base = f"http://127.0.0.1:{UPSTREAM}"
+    plain = {"provider": "openai", "base_url": f"{base}/v1", "model": "bench-upstream"}
     merged = plain | {
         "prompt": {"system": "You are the support desk of Acme."},
         "parameters": {"temperature": 0.2, "max_tokens": 300},
     }
-    for name, target in (("splice", plain), ("merge", merged)):
+    other: dict[str, Any] = {"provider": "anthropic", "base_url": base, "model": "bench-upstream"}
+    other |= {"parameters": {"max_tokens": 300}}
+    for name, target in (("splice", plain), ("merge", merged), ("translate", other)):
         api.post("/models", {"name": name})
         api.post(f"/models/{name}/versions", {"version": "1.0.0", "target": target})
         plan = f"model: {name}\nto: 1.0.0\nstrategy: direct\nsteps:\n  - send: 100%\n"
@@ -259,7 +322,169 @@ def prepare(api: Api) -> None:
     time.sleep(1.0)
 
 
+@dataclass
+class Report:
+    """Prints what was measured, and keeps all of it."""
+
+    seconds: float
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def ratio(self, name: str, own: list[float], peer: list[float], budget: float | None) -> None:
+        self.raw[name] = {"headway_us": own, "nginx_us": peer, "budget": budget}
+        mine, other = statistics.median(own), statistics.median(peer)
+        ratios = sorted(a / b for a, b in zip(own, peer, strict=True))
+        spread = f"{ratios[0]:.2f} - {ratios[-1]:.2f}"
+        told = "" if budget is None else f"{budget:.1f}"
+        print(
+            f"{name:32}{mine:12.1f}{other:12.1f}{mine / other:8.2f}{spread:>14}{told:>8}",
+            flush=True,
+        )
+
+    def value(self, name: str, values: Sequence[float], unit: str, budget: float | None) -> None:
+        self.raw[name] = {"values": list(values), "unit": unit, "budget": budget}
+        low, middle, high = min(values), statistics.median(values), max(values)
+        told = "" if budget is None else f"   budget {budget:g} {unit}"
+        print(f"{name:48}{middle:9.2f} {unit} ({low:.2f} - {high:.2f}){told}", flush=True)
+
+
+def cpu_of_calls(report: Report, key: str, pid: int, worker: int) -> None:
+    print(f"{'':32}{'headway µs':>12}{'nginx µs':>12}{'ratio':>8}{'min - max':>14}{'budget':>8}")
+    cases: list[tuple[str, list[bytes], float | None]] = [
+        ("1 KB chat call, splice", posts(CHAT_PATH, "splice", key, size=900), 4.0),
+        ("the same, every head new", traced(posts(CHAT_PATH, "splice", key, size=900)), None),
+        ("1 KB chat call, merge", posts(CHAT_PATH, "merge", key, size=900), 6.0),
+        ("1 KB chat call, translate", posts(CHAT_PATH, "translate", key, size=900), 10.0),
+        ("34 KB prompt, splice", posts(CHAT_PATH, "splice", key, size=34_000), 6.0),
+        ("stream of 50 events", posts(CHAT_PATH, "splice", key, size=900, stream=True), 2.5),
+    ]
+    for name, requests, budget in cases:
+        own, peer = [], []
+        for _ in range(ROUNDS):  # interleaved: a noisy minute hits both
+            own.append(measure(HEADWAY, [pid], requests, report.seconds))
+            peer.append(measure(NGINX, [worker], requests, report.seconds))
+        report.ratio(name, own, peer, budget)
+
+
+def paced(port: int, requests: list[bytes], seconds: float, rate: float = PACE) -> list[float]:
+    """Return how long answers took, ms, at so many requests a second."""
+    callers = 4
+    load = Load(port, requests, callers=callers, pause=callers / rate)
+    return put_load(load, seconds).milliseconds
+
+
+def added_latency(report: Report, key: str) -> None:
+    requests = posts(CHAT_PATH, "splice", key, size=900)
+    added = []
+    for _ in range(ROUNDS):
+        own = statistics.median(paced(HEADWAY, requests, report.seconds * 2))
+        peer = statistics.median(paced(NGINX, requests, report.seconds * 2))
+        added.append(own - peer)
+    report.value(f"added p50 at {PACE:g} requests/s over nginx", added, "ms", 0.4)
+
+
+async def _hold_streams(request: bytes, pid: int) -> float:
+    """Return what the gateway holds while so many streams are under way, MB."""
+
+    async def one() -> asyncio.StreamWriter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", HEADWAY)
+        writer.write(request)
+        await reader.readuntil(b"data: ")
+        return writer
+
+    writers = []
+    for _ in range(STREAMS // 100):
+        writers += await asyncio.gather(*(one() for _ in range(100)))
+    await asyncio.sleep(2)
+    held = resident(pid)
+    for writer in writers:
+        writer.close()
+    return held
+
+
+def memory_of_streams(report: Report, key: str, pid: int) -> None:
+    request = post(
+        CHAT_PATH, chat("splice", size=900, stream=True).replace(b"xxxxxx", b"slowly", 1), key
+    )
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        held = runner.run(_hold_streams(request, pid))
+    report.value(f"resident with {STREAMS:,} streams at once", [held], "MB", 60.0)
+
+
+@contextmanager
+def busy_control(key: str) -> Iterator[None]:
+    """Keep the control plane as busy as eight callers can."""
+    request = (
+        b"GET /api/v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %b\r\n\r\n"
+        % key.encode()
+    )
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with suppress(SystemExit), asyncio.Runner() as runner:
+                runner.run(Load(HEADWAY, [request], callers=8).run(0.5))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        time.sleep(1.0)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def beside_a_busy_control(report: Report, key: str) -> None:
+    requests = posts(CHAT_PATH, "splice", key, size=900)
+    found: dict[str, list[float]] = {"p50": [], "p99": []}
+    for _ in range(ROUNDS):
+        idle = statistics.quantiles(paced(HEADWAY, requests, report.seconds * 2, 100.0), n=100)
+        with busy_control(key):
+            busy = statistics.quantiles(paced(HEADWAY, requests, report.seconds * 2, 100.0), n=100)
+        found["p50"].append(busy[49] / idle[49])
+        found["p99"].append(busy[98] / idle[98])
+    report.value("p50 beside a busy control, times idle", found["p50"], "x", None)
+    report.value("p99 beside a busy control, times idle", found["p99"], "x", 2.0)
+
+
+def litellm(report: Report, folder: Path) -> None:
+    """Measure LiteLLM's proxy, if it is here; nothing is installed for that."""
+    if importlib.util.find_spec("litellm") is None:
+        print("LiteLLM is not installed: not measured")
+        return
+    config = folder / "litellm.yaml"
+    config.write_text(
+        "model_list:\n  - model_name: splice\n    litellm_params:\n"
+        f"      model: openai/bench\n      api_base: http://127.0.0.1:{UPSTREAM}/v1\n"
+        "      api_key: none\n",
+        "ascii",
+    )
+    program = str(Path(sys.executable).with_name("litellm"))
+    words = [program, "--config", str(config), "--port", str(LITELLM), "--host", "127.0.0.1"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        os.sched_setaffinity(process.pid, PROXY_CORE)
+        requests = posts(CHAT_PATH, "splice", "none", size=900)
+        for _ in range(120):
+            time.sleep(0.5)
+            with suppress(OSError, SystemExit, asyncio.IncompleteReadError):
+                put_load(Load(LITELLM, requests, callers=1), 0.2)
+                break
+        pids = [process.pid, *children_of(process.pid)]
+        used = [measure(LITELLM, pids, requests, report.seconds) for _ in range(ROUNDS)]
+        report.value("LiteLLM, 1 KB chat call", used, "µs", None)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def main() -> None:
+    reader = argparse.ArgumentParser()
+    reader.add_argument("seconds", nargs="?", type=float, default=4.0)
+    reader.add_argument("--json", type=Path)
+    reader.add_argument("--litellm", action="store_true")
+    wanted = reader.parse_args()
+    report = Report(wanted.seconds)
     os.sched_setaffinity(0, OTHER_CORE)
     with tempfile.TemporaryDirectory(prefix="hw-bench-") as name:
         folder = Path(name)
@@ -273,31 +498,19 @@ def main() -> None:
                 prepare(api)
                 pid = gateway_of(folder / "data")
                 os.sched_setaffinity(pid, PROXY_CORE)
-                report(api.key, pid, worker)
+                cpu_of_calls(report, api.key, pid, worker)
+                added_latency(report, api.key)
+                memory_of_streams(report, api.key, pid)
+                beside_a_busy_control(report, api.key)
+            if wanted.litellm:
+                litellm(report, folder)
         finally:
             nginx.terminate()
             upstream.terminate()
             nginx.wait(10)
             upstream.wait(10)
-
-
-def report(key: str, pid: int, worker: int) -> None:
-    path = "/v1/chat/completions"
-    cases = [
-        ("1 KB chat call, splice", "splice", 900, False, 4.0),
-        ("1 KB chat call, merge", "merge", 900, False, 6.0),
-        ("34 KB prompt, splice", "splice", 34_000, False, 6.0),
-        ("stream of 50 events", "splice", 900, True, 2.5),
-    ]
-    print(f"{'':24}{'headway µs':>12}{'nginx µs':>12}{'ratio':>8}{'budget':>8}")
-    for name, model, size, stream, budget in cases:
-        requests = posts(path, model, key, size=size, stream=stream)
-        own, peer = [], []
-        for _ in range(ROUNDS):  # interleaved: a noisy minute hits both
-            own.append(measure(HEADWAY, pid, requests)[0])
-            peer.append(measure(NGINX, worker, requests)[0])
-        mine, other = statistics.median(own), statistics.median(peer)
-        print(f"{name:24}{mine:12.1f}{other:12.1f}{mine / other:8.2f}{budget:8.1f}", flush=True)
+    if wanted.json is not None:
+        wanted.json.write_text(json.dumps(report.raw, indent=1), "utf-8")
 
 
 async def _upstream() -> None:

@@ -229,7 +229,12 @@ def test_more_requests_than_connections_are_refused_at_once_and_told_when_to_com
 
     traffic.provider.script = slowly
     traffic.gateway._pool.limits = PoolLimits(connections=1)
-    first = threading.Thread(target=lambda: (chat(traffic), over.set()))
+
+    def ask_first() -> None:
+        chat(traffic)
+        over.set()
+
+    first = threading.Thread(target=ask_first)
     first.start()
     came.wait(10)
     status, fields, answer = chat(traffic)
