@@ -157,6 +157,8 @@ class Upstream(asyncio.Protocol):
     async def _stream(self, gap: float) -> None:
         self.transport.write(STREAM_HEAD)
         for event in EVENTS:
+            if self.transport.is_closing():
+                return
             self.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
             await asyncio.sleep(gap)
         self.transport.write(b"0\r\n\r\n")
