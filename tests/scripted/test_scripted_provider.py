@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -214,3 +215,11 @@ def test_stream_breaks_after_so_much_content(
     words = Reply().words
     assert all(f'"{word}"' in body for word in words[:after])
     assert f'"{words[after]}"' not in body
+
+
+@pytest.mark.parametrize("arguments", ["", "{"])
+def test_call_with_broken_arguments_has_no_input_at_anthropic(arguments: str) -> None:
+    reply = Reply(text="", tools=(ToolCall("find", arguments),))
+    with ScriptedProvider(lambda _: reply) as provider:
+        answer = httpx2.post(f"{provider.url}/messages", json={"messages": []})
+    assert answer.json()["content"][0]["input"] == {}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from headway.testing.provider.reply import Received, Reply, Said, sse, tokens_of
+from headway.testing.provider.reply import Received, Reply, Said, ToolCall, sse, tokens_of
 
 _KINDS: Final = {
     400: "invalid_request_error",
@@ -107,8 +107,15 @@ def _block(part: tuple[str, list[str], Any]) -> dict[str, Any]:
         case "text":
             return {"type": kind, "text": whole}
         case _:
-            given = json.loads(whole.arguments)
-            return {"type": kind, "id": whole.id, "name": whole.name, "input": given}
+            return {"type": kind, "id": whole.id, "name": whole.name, "input": _input(whole)}
+
+
+def _input(call: ToolCall) -> Any:  # noqa: ANN401 - what a model writes
+    """Return arguments as this API shows them; those that are broken, or none: an empty object."""
+    try:
+        return json.loads(call.arguments)
+    except ValueError:
+        return {}
 
 
 def _begun(part: tuple[str, list[str], Any]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from headway.gateway.formats.openai_chat.stream import fault_of, served_by, toke
 from headway.gateway.openai_errors import complaint
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "any": "required"}
+_LATEST: Final = 1 << 53
+"""Seconds since 1970 beyond which no client reads a number."""
 _KNOWN: Final = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
 )
@@ -91,7 +93,7 @@ class OpenAIUpstream:
 
 def created_of(document: Mapping[str, Any]) -> int:
     value = document.get("created")
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 < value < _LATEST else 0
 
 
 def _calls(parts: Sequence[Part]) -> bool:

@@ -41,7 +41,7 @@ def _with_system(own: Json, text: str) -> str | list[Any]:
 def _with_tools(given: Json, tools: tuple[Mapping[str, Json], ...]) -> list[Any]:
     """Add the version's tools; on the same name the version's wins."""
     ours = [tool_document(tool) for tool in tools]
-    names = {tool.get("name") for tool in ours}
+    names = [tool.get("name") for tool in ours]
     theirs = [
         tool
         for tool in (given if isinstance(given, list) else [])

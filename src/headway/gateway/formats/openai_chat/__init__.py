@@ -133,8 +133,9 @@ def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:
     given: dict[str, Any] = ask.document or read_object(ask.body)
     metadata = given.get("metadata")
     values = values_of(metadata if isinstance(metadata, Mapping) else {}, settings, headers)
+    document = merge(given, settings, values)
     try:
-        return orjson.dumps(merge(given, settings, values))
+        return orjson.dumps(document)
     except orjson.JSONEncodeError:
         raise malformed("the body is nested too deeply") from None
 

@@ -236,8 +236,9 @@ def _parts(content: Json, at: str) -> Iterator[Part]:
 
 def _part(part: Mapping[str, Json], at: str) -> Part:
     kind = part.get("type")
+    kind = kind if isinstance(kind, str) else ""
     extra = {k: v for k, v in part.items() if k not in {"type", kind}}
-    inner = part.get(kind) if isinstance(kind, str) else None
+    inner = part.get(kind)
     match kind, inner:
         case "text", str(text):
             return Text(text, extra)

@@ -207,6 +207,8 @@ def fault_of(document: Mapping[str, Any]) -> str | None:
         reason = choice.get("finish_reason", _ABSENT)
         if reason is None:
             return "the provider's answer is not complete: its `finish_reason` is null"
+        if reason is not _ABSENT and not isinstance(reason, str):
+            return "the provider's answer ends for a reason that is none"
         if reason in _FAILED or choice.get("error"):
             return ended_by(choice.get("error") or reason)
     return None

@@ -46,8 +46,8 @@ from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
 NAME: Final = "openai_responses"
-_DONE: Final = frozenset({"completed", "incomplete"})
-_LATER: Final = frozenset({"queued", "in_progress"})
+_DONE: Final = ("completed", "incomplete")
+_LATER: Final = ("queued", "in_progress")
 """Of who asked for an answer in the background."""
 
 
@@ -100,7 +100,7 @@ class OpenAIResponses:
         if (said := failure_of(document)) is not None:
             return Whole(said, tokens, served)
         later = ask.document is not None and ask.document.get("background") is True
-        complete = _DONE | _LATER if later else _DONE
+        complete = (*_DONE, *_LATER) if later else _DONE
         if type(document.get("output")) is not list or document.get("status") not in complete:
             return Whole("the provider's answer is no complete response", tokens, served)
         return Whole(None, tokens, served)
@@ -183,7 +183,8 @@ def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
 def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:
     given: dict[str, Any] = ask.document or read_object(ask.body)
     values = values_of(variables_of(given), settings, headers)
+    document = merge(given, settings, values)
     try:
-        return orjson.dumps(merge(given, settings, values))
+        return orjson.dumps(document)
     except orjson.JSONEncodeError:
         raise malformed("the body is nested too deeply") from None
