@@ -645,3 +645,19 @@ def infer(traffic: Traffic) -> None:
         )
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_refusal_that_quotes_our_credential_in_escapes_is_not_shown(
+    traffic: Traffic, path: str
+) -> None:
+    quoted = CREDENTIAL.replace("-", "\\u002d")
+    body = f'{{"error": {{"message": "not with {quoted}", "code": "bad"}}}}'
+    traffic.provider.script = lambda _: Reply(status=400, body=body.encode())
+    answer = httpx2.post(
+        traffic.gateway.url + path,
+        json={"model": "bot", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]},
+        headers={"authorization": f"Bearer {traffic.gateway.key}"},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "the model refuses this request"

@@ -204,10 +204,10 @@ def fault_of(document: Mapping[str, Any]) -> str | None:
     for choice in choices:
         if type(choice) is not dict or type(choice.get("message")) is not dict:
             return "the provider's answer has a choice without a message"
-        reason = choice.get("finish_reason", _ABSENT)
+        reason = choice.get("finish_reason", "")
         if reason is None:
             return "the provider's answer is not complete: its `finish_reason` is null"
-        if reason is not _ABSENT and not isinstance(reason, str):
+        if not isinstance(reason, str):
             return "the provider's answer ends for a reason that is none"
         if reason in _FAILED or choice.get("error"):
             return ended_by(choice.get("error") or reason)
