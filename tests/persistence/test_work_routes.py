@@ -238,6 +238,7 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
                 "model": "digits",
                 "environment": "production",
                 "revision": 1,
+                "created_at": published.created_at,
                 "declared": published.declared(),
                 "epoch": {
                     "deployment": "dep_1",

@@ -6,7 +6,7 @@ The document that `Source.document` returns is JSON, so that it can also be kept
      "keys":     [{"digest": "<hex of the keyed BLAKE2b-256>", "id", "name", "role",
                    "models": [...], "environments": [...], "paths": [...], "limits": {...},
                    "expires_at": <ms or null>}],
-     "routes":   [{"id", "model", "environment", "revision", "declared": {...},
+     "routes":   [{"id", "model", "environment", "revision", "created_at": <ms>, "declared": {...},
                    "epoch": {...} or null, "guards": [...]}],
      "versions": [{"model", "version", "digest", "state", "target": {...},
                    "prices": [[<since ms>, {"input": <pico-dollars per token>, ...}]]}],

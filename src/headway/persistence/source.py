@@ -174,6 +174,7 @@ def _route(row: sa.Row[Any], declared: Mapping[str, Json]) -> dict[str, Json]:
         "model": row.model,
         "environment": row.environment,
         "revision": row.revision,
+        "created_at": row.created_at,
         "declared": declared,
         "epoch": row.epoch,
         "guards": row.guards,

@@ -1391,6 +1391,7 @@ class MemorySource(_Repository):
                     "model": route.model,
                     "environment": route.environment,
                     "revision": route.revision,
+                    "created_at": route.created_at,
                     "declared": route.declared(),
                     "epoch": route.epoch.document() if route.epoch else None,
                     "guards": [guard.document() for guard in route.guards],
