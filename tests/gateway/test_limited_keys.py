@@ -2,6 +2,7 @@
 
 # ruff: noqa: ANN401 - what the official clients take and return
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -353,6 +354,35 @@ def test_without_a_price_a_budget_lets_through_and_says_that_it_does_not_know(
     assert ("usd/day", TODAY, key_id) not in batch.windows
     assert batch.costs == {("bot", "production", "1.0.0", "unpriced"): 2}
     assert batch.key_counts[(key_id, "cost", "unpriced")] == 2
+
+
+def test_an_answer_that_tells_no_tokens_cost_something_that_nobody_knows(
+    limited: Limited,
+) -> None:
+    limited.by(limits={"day": 1_000_000}, price=[[0, DEAR]])
+    answer = {"id": "1", "object": "chat.completion", "model": "m", "choices": []}
+    said = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "."}}
+    body = json.dumps(answer | {"choices": [said]}).encode()
+    limited.traffic.provider.script = lambda _: Reply(body=body)
+
+    limited.ask()
+
+    batch = limited.traffic.gateway.taken()
+    assert batch.windows[("unpriced/day", TODAY, limited.secret.id)] == 1
+    assert batch.costs == {("bot", "production", "1.0.0", "unpriced"): 1}
+
+
+def test_a_budget_does_not_begin_anew_when_it_is_taken_away_and_given_back(
+    limited: Limited,
+) -> None:
+    limited.by(limits={"day": 1_000_000}, price=[[0, DEAR]])
+    limited.ask()
+    limited.by(price=[[0, DEAR]])
+    limited.ask()
+
+    limited.by(limits={"day": 1_000_000}, price=[[0, DEAR]])
+    with pytest.raises(openai.RateLimitError):
+        limited.ask()
 
 
 def test_a_price_counts_from_its_time_on(limited: Limited) -> None:

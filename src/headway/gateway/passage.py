@@ -21,7 +21,7 @@ import orjson
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
-from headway.gateway.dialects import path_of
+from headway.gateway.dialects import ANTHROPIC_COUNTING, path_of
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
@@ -40,6 +40,7 @@ from headway.gateway.resilience import Resilience
 from headway.gateway.spending import Admission
 from headway.gateway.tally import together
 from headway.gateway.view import Destination
+from headway.registry.target import HostedTarget
 from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper, flags_of
@@ -64,6 +65,7 @@ _MOST_HELD: Final = 64 * 1024
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
 _ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
+_USED: Final = frozenset({Outcome.OK, Outcome.GONE})
 _FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
 GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
 """What a call is that ended by itself, by the status with which the engine refused it; any other
@@ -357,6 +359,12 @@ class Passage:
 
     def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
         """Take the head of the answer (`Receiver`)."""
+        try:
+            self._take_head(status, headers)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
+
+    def _take_head(self, status: int, headers: Headers) -> None:
         self._status = status
         fields = self._headers = headers.first()
         coding = fields.get(b"content-encoding")
@@ -440,10 +448,13 @@ class Passage:
         if self._over:
             self._pipeline.under_way.discard(self)
             return
-        if truth.may_be_sent_again(failure) and self._again(None):
-            return
-        local = self._destination is not None and self._destination.prepared.local
-        self._fail(truth.of_failure(failure, local=local))
+        try:
+            if truth.may_be_sent_again(failure) and self._again(None):
+                return
+            local = self._destination is not None and self._destination.prepared.local
+            self._fail(truth.of_failure(failure, local=local))
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
 
     def _pass(self, events: bytes) -> None:
         """Write events to the caller, the head of the answer before the first."""
@@ -568,8 +579,12 @@ class Passage:
         return True
 
     def _resend(self) -> None:
-        if not self._over and self._destination is not None:
+        if self._over or self._destination is None:
+            return
+        try:
             self._send(self._destination.prepared)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
 
     def _forget_answer(self) -> None:
         """Drop what has come of an answer that nobody has seen; what it cost is kept."""
@@ -673,7 +688,7 @@ class Passage:
         if self._left_at:
             self._pipeline.reading_on -= 1
         self._record(outcome, self._left_at or now, tokens, served_by)
-        if tokens:
+        if tokens or self._untold(outcome):
             self._spend(tokens)
         if self._caller is not CONTROL:
             self._pipeline.accumulator.key_ended(self._caller.id, outcome)
@@ -706,13 +721,24 @@ class Passage:
             }
         )
 
+    def _untold(self, outcome: Outcome) -> bool:
+        """Say whether tokens were used of which nobody told: that is unknown, and not nothing."""
+        destination = self._destination
+        return (
+            destination is not None
+            and self._calls > 0
+            and outcome in _USED
+            and isinstance(destination.release.target, HostedTarget)
+            and self._format is not ANTHROPIC_COUNTING
+        )
+
     def _spend(self, tokens: Mapping[str, int]) -> None:
         """Count what was used of a version, and its cost: for it, and for the key."""
         way, destination = self._way, self._destination
         if way is None or destination is None:
             return
         release = destination.release
-        cost = release.cost(tokens, self._pipeline.clock())
+        cost = release.cost(tokens, self._pipeline.clock()) if tokens else None
         self._pipeline.accumulator.spent(
             "" if self._caller is CONTROL else self._caller.id,
             (release.model, way.served.route.environment, release.version),

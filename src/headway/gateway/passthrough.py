@@ -23,6 +23,7 @@ from headway.gateway import truth
 from headway.gateway.accumulator import Flight
 from headway.gateway.body import check_size, malformed
 from headway.gateway.exchange import (
+    NO_TOKENS,
     Ask,
     Fields,
     Format,
@@ -338,6 +339,7 @@ class Through:
             )
         if self._caller is not CONTROL:
             pipeline.accumulator.key_ended(self._caller.id, outcome)
+        self._spend(outcome)
         if self._admission is not None:
             self._admission.ended()
         if pipeline.access is not None:
@@ -346,6 +348,20 @@ class Through:
         if (sending := self._sending) is not None:
             sending.on_unwritable = sending.on_writable = None
             self._sending = None
+
+    def _spend(self, outcome: Outcome) -> None:
+        """Count what was made for a caller; what it costs nobody here knows."""
+        if outcome is not Outcome.OK or self._call.method != "POST" or self._way is None:
+            return
+        release = self._way.destination.release
+        self._pipeline.accumulator.spent(
+            "" if self._caller is CONTROL else self._caller.id,
+            (release.model, self._way.served.route.environment, release.version),
+            NO_TOKENS,
+            None,
+        )
+        if self._admission is not None:
+            self._admission.spent(NO_TOKENS, None)
 
     def _tell(self, access: Access, outcome: Outcome) -> None:
         """Hand over what the log may say of a request: nothing that its caller wrote."""

@@ -374,7 +374,11 @@ class Pipeline:
         now = self.monotonic()
         self.minute = self.clock() // MINUTE
         for passage in tuple(self.under_way):
-            passage.mark(now)
+            try:
+                passage.mark(now)
+            except Exception as error:  # noqa: BLE001 - the others must still be looked at
+                self.report(error)
+                self.under_way.discard(passage)
         self.guards.sweep()
 
 

@@ -139,11 +139,13 @@ class Spending:
         self._others = others
 
     def retain(self, callers: Iterable[Caller]) -> None:
-        """Forget keys that are not there any more, or have no limits now."""
+        """Forget keys that are not there any more.
+
+        What one used stays while its limits are taken away: they may come back.
+        """
         if not self._meters:
             return
-        limited = {caller.id for caller in callers if caller.limits is not None}
-        for gone in self._meters.keys() - limited:
+        for gone in self._meters.keys() - {caller.id for caller in callers}:
             del self._meters[gone]
 
     def admit(self, caller: Caller, limits: Limits) -> Admission:
