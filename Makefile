@@ -3,7 +3,7 @@
 #   make test    sets up and runs the tests
 PY ?= python3.11
 BIN := .venv/bin
-.PHONY: run serve test check bench soak fuzz chaos clients lock clean
+.PHONY: run serve test check bench soak fuzz renewal chaos clients lock clean
 
 run: .venv/.run
 	$(BIN)/headway demo
@@ -34,6 +34,10 @@ clients: .venv/.dev
 SECONDS ?= 900
 soak: .venv/.dev
 	$(BIN)/python benchmarks/soak.py $(SECONDS)
+
+# 500 new connections a second while the gateways are renewed: none may fail.
+renewal: .venv/.dev
+	$(BIN)/python benchmarks/renewal.py 500 30
 
 # A hundred thousand requests of any bytes, and a crowd of thousands of connections.
 fuzz: .venv/.dev

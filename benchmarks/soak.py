@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import statistics
 import sys
 import tempfile
@@ -36,7 +37,6 @@ SECONDS: Final = float(sys.argv[1]) if len(sys.argv) > 1 else 900.0
 CALLERS: Final = 24
 THINKS: Final = 0.05
 """Seconds between two requests of a caller, on average."""
-PORT: Final = 18_451
 GROWTH: Final = 1.05
 WARM: Final = 0.2
 """The part of the run after which memory is looked at, but 60 s at least."""
@@ -193,6 +193,13 @@ class Caller:
         return body, False
 
 
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
 def resident(pid: int) -> int:
     """Return the resident memory of a process, KiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
@@ -311,12 +318,13 @@ def main() -> int:
     ):
         data = Path(name) / "data"
         os.environ["HEADWAY_GATEWAYS"] = "1"
-        with headway(data=data, port=PORT) as url:
+        port = free_port()
+        with headway(data=data, port=port) as url:
             api = Api(url, (data / "admin.key").read_text("ascii").strip())
             prepare(api, provider.url)
             warm = counted(api)
             seen.arrived.clear()
-            memory = asyncio.run(traffic(PORT, api.key, seen, gateway_of(data)))
+            memory = asyncio.run(traffic(port, api.key, seen, gateway_of(data)))
             with suppress(SystemExit):
                 wait(lambda: counted(api) - warm == seen.outcomes, "the counts", 20)
             with suppress(SystemExit):
