@@ -316,6 +316,13 @@ def test_finish_reason_and_a_framed_end_stand_for_the_missing_done() -> None:
     assert stream.end(by_close=True) is None
 
 
+def test_done_that_clients_read_as_json_is_none() -> None:
+    stream = ChatStream(wants_usage=False)
+    stream.feed(b"".join(STREAM[:4]) + b"data:   [DONE]\n\n")
+    assert stream.error is not None
+    assert not stream.done
+
+
 def test_done_without_its_blank_line_counts() -> None:
     stream = ChatStream(wants_usage=False)
     stream.feed(b"".join(STREAM[:4]) + b"data: [DONE]\n")

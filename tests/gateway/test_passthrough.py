@@ -279,6 +279,11 @@ def test_a_key_is_needed_that_may_call_the_model_and_the_path(passing: Passing) 
         (Reply(status=401, error="wrong key sk-canary-test"), 502, "provider"),
         (Reply(status=403, error="not for you"), 502, "provider"),
         (Reply(status=400, error="sk-canary-test is odd"), 400, "refused"),
+        (
+            Reply(status=400, body=b'{"error": {"message": "sk\\u002dcanary-test is odd"}}'),
+            400,
+            "refused",
+        ),
         (Reply(status=429, error="slow down", headers={"retry-after": "7"}), 429, "provider"),
         (Reply(status=500, body=b"<html>secret.internal</html>"), 500, "provider"),
         (Reply(status=400, body=b"x" * 300_000), 400, "refused"),

@@ -261,6 +261,7 @@ def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
                 "digest": f"sha256:{number}",
                 "state": state,
                 "target": local().document(),
+                "prices": [],
             }
             for number, state in (("1.0.0", "retired"), ("1.1.0", "active"))
         ],

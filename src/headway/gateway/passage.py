@@ -16,8 +16,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-import orjson
-
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
@@ -525,7 +523,7 @@ class Passage:
         said = headers.get(b"headway-outcome") if local else None
         if b"content-encoding" in headers:
             body = b""  # packed, which was not asked for
-        if prepared is not None and _shows(body, prepared.hidden):
+        if prepared is not None and truth.shows(body, prepared.hidden):
             body = b""
         complaint = self._said.complaint(body)
         outcome, shown = truth.of_status(status, local=local, said=said, code=complaint.code)
@@ -837,16 +835,6 @@ _WORDS_ELSEWHERE: Final = {
     Outcome.VERSION: "the provider does not have the model that this version asks for",
 }
 _OUR_CREDENTIAL: Final = frozenset({401, 403})
-
-
-def _shows(body: bytes, hidden: tuple[bytes, ...]) -> bool:
-    """Say whether an error's body holds what callers must not see, written with escapes too."""
-    if b"\\" in body:
-        try:
-            body += orjson.dumps(orjson.loads(body))
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            return True  # who knows what it says
-    return any(secret in body for secret in hidden)
 
 
 def _unreadable(words: str) -> Problem:

@@ -258,7 +258,7 @@ class Through:
         """Pass on what says no: its words where they are about the request, as everywhere."""
         status = self._status
         prepared = self._way.destination.prepared if self._way is not None else None
-        if prepared is not None and any(secret in body for secret in prepared.hidden):
+        if prepared is not None and truth.shows(body, prepared.hidden):
             body = b""
         complaint = self._format.complaint(body)
         outcome, shown = truth.of_status(status, local=False, said=None, code=complaint.code)

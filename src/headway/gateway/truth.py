@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import orjson
+
 from headway.gateway.exchange import Problem
 from headway.gateway.limits import LONGEST_RETRY_AFTER
 from headway.gateway.tally import is_word
@@ -149,3 +151,13 @@ def may_be_tried_again(status: int) -> bool:
 def may_be_sent_again(failure: Failure) -> bool:
     """Say whether a request that failed so might fare better the next time."""
     return failure.kind in _RETRYABLE_KINDS
+
+
+def shows(body: bytes, hidden: tuple[bytes, ...]) -> bool:
+    """Say whether an error's body holds what callers must not see, written with escapes too."""
+    if b"\\" in body:
+        try:
+            body += orjson.dumps(orjson.loads(body))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+            return True  # who knows what it says
+    return any(secret in body for secret in hidden)

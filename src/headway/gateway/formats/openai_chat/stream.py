@@ -173,6 +173,9 @@ class ChatStream:
         if data.strip() == DONE:
             if not self._course.may_end:
                 raise Broken(_TOO_EARLY)
+            if not data.startswith(DONE):
+                # Clients take one blank away, and then read JSON.
+                raise Broken("the provider's stream ends in a way that clients do not understand")
             self.done = True
             return True
         chunk = object_of(data)
