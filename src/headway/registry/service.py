@@ -465,15 +465,9 @@ def _contradictions(
             continue
         if datatype not in {None, tensor.datatype}:
             yield Fault(under(at, "datatype"), f"is {tensor.datatype} in the file")
-        if shape is not None and not _may_be(shape, tensor.shape):
+        # Not narrower either: what is held to before a model runs is what its file says.
+        if shape is not None and tuple(shape) != tuple(tensor.shape):
             yield Fault(under(at, "shape"), f"is {list(tensor.shape)} in the file")
-
-
-def _may_be(stated: Sequence[int], there: Sequence[int]) -> bool:
-    """Say whether there are sizes that both shapes allow."""
-    return len(stated) == len(there) and all(
-        -1 in (one, other) or one == other for one, other in zip(stated, there, strict=True)
-    )
 
 
 def _check_artifact(work: Work, release: Release) -> None:
