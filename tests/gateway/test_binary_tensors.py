@@ -151,6 +151,31 @@ def test_bytes_that_do_not_fit_the_signature_are_the_callers_fault(client: Trito
     assert client.gateway.outcomes() == {"1.0.0": {"refused": 1}}
 
 
+def test_an_infinite_output_is_the_versions_fault_in_json_and_comes_as_it_is_in_bytes(
+    client: Triton,
+) -> None:
+    given = inputs(binary=True)
+    given[0].set_data_from_numpy(np.array([[3e38, 1], [1, 1]], dtype=np.float32))
+
+    with pytest.raises(InferenceServerException, match=r"'y'.*NaN or an infinity") as raised:
+        client.infer(given, outputs=[asked("y", binary=False)])
+    assert raised.value.status() == "500"
+    assert client.gateway.outcomes() == {"1.0.0": {"version": 1}}
+
+    answer = client.infer(given, outputs=[asked("y", binary=True)])
+    assert answer.as_numpy("y").tolist() == [[np.inf, 2], [2, 2]]
+    assert client.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_a_number_too_large_for_its_type_is_the_callers_fault(client: Triton) -> None:
+    given = inputs(binary=False)
+    given[0]._data[0] = 1e39  # the client itself would have made it infinite
+    with pytest.raises(InferenceServerException, match="too large for FP32") as raised:
+        client.infer(given)
+    assert raised.value.status() == "400"
+    assert client.gateway.outcomes() == {"1.0.0": {"refused": 1}}
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_packed_requests_are_refused_in_words_and_packed_answers_are_not_sent(
     client: Triton, coding: str

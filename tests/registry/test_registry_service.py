@@ -18,6 +18,7 @@ from headway.kernel.errors import (
     PreconditionRequired,
     Refused,
     Unavailable,
+    Unsupported,
 )
 from headway.outbox.actor import Actor
 from headway.registry.model import State, Version
@@ -364,16 +365,28 @@ def test_the_runner_is_asked_for_a_signature_that_is_not_given(
     assert version.components["artifact"] == ARTIFACT
 
 
-def test_a_given_signature_is_taken_as_it_is(registry: RegistryService) -> None:
-    def describe(artifact: str, runtime: str) -> Description:
-        raise AssertionError(artifact, runtime)
-
-    service = replace(registry, describe=describe)
+def test_a_signature_that_says_nothing_of_tensors_is_taken_as_it_is(
+    registry: RegistryService,
+) -> None:
+    described = Description((Tensor("x", "FP32", (-1, 64)),), (Tensor("y", "INT64", (-1,)),))
+    service = replace(registry, describe=lambda *_: described)
     stated: Json = {"input": {"type": "object"}}
 
     version = register(service, "1.0.0", local(), signature=stated).version
 
     assert version.signature.input == {"type": "object"}
+
+
+@pytest.mark.parametrize("signature", [None, {}, {"input": {"type": "object"}}])
+def test_bytes_that_are_no_model_are_not_registered_whatever_is_said_of_them(
+    registry: RegistryService, signature: Json
+) -> None:
+    def describe(artifact: str, runtime: str) -> Description:
+        raise Unsupported(f"{artifact} is no model that {runtime} reads")
+
+    with pytest.raises(Unsupported):
+        register(replace(registry, describe=describe), "1.0.0", local(), signature=signature)
+    assert registry.latest("bot") is None
 
 
 def tensors(**members: Json) -> Json:

@@ -1,5 +1,7 @@
 """The digits of the story, run by onnxruntime from bytes."""
 
+import json
+import math
 import struct
 import threading
 from typing import Any
@@ -10,7 +12,7 @@ from onnx import TensorProto, helper
 
 from headway.adapters.runtimes.onnx import OnnxRuntime
 from headway.demo import digits
-from headway.runner import packing
+from headway.runner import open_inference, packing
 from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Packed, Stop, Tensor
 
 IMAGES = digits.load()
@@ -156,6 +158,28 @@ def test_every_datatype_passes_a_model_listed_and_packed(
         assert (given.datatype, given.shape) == (datatype, (1, 2))
         assert packing.pack(given) == packed
         assert list(packing.unpack(given)) == values
+
+
+@pytest.mark.parametrize(
+    ("datatype", "kind", "largest"),
+    [
+        ("FP16", TensorProto.FLOAT16, math.nextafter(65_520, 0)),
+        ("BF16", TensorProto.BFLOAT16, math.nextafter(float.fromhex("0x1.FEFFFFp127"), 0)),
+        ("FP32", TensorProto.FLOAT, math.nextafter(float.fromhex("0x1.FFFFFFp127"), 0)),
+        ("FP64", TensorProto.DOUBLE, 1.7976931348623157e308),
+    ],
+)
+def test_the_largest_number_that_is_taken_does_not_become_infinite(
+    datatype: str, kind: int, largest: float
+) -> None:
+    session = OnnxRuntime().load(echo(kind))
+    tensor = {"name": "x", "datatype": datatype, "shape": [1, 2], "data": [largest, -largest]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    asked = open_inference.read(body, session.inputs, session.outputs)
+
+    (given,) = session.run(asked.inputs, [], Stop())
+
+    assert not {math.inf, -math.inf} & set(packing.unpack(given))
 
 
 def test_texts_pass_a_model_as_texts() -> None:

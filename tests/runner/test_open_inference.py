@@ -1,6 +1,7 @@
 """What fits a model's description runs; what does not is told before, in words that help."""
 
 import json
+import math
 import struct
 from contextlib import suppress
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from headway.kernel.errors import Refused
 from headway.runner import open_inference
-from headway.runner.ports import Packed, Tensor, TensorSpec
+from headway.runner.ports import CannotRun, Packed, Tensor, TensorSpec
 
 IMAGE = TensorSpec("image", "FP32", (-1, 4))
 COUNT = TensorSpec("count", "INT8", (1,))
@@ -99,6 +100,61 @@ def test_an_integer_that_its_type_cannot_hold_is_refused() -> None:
     count = {"name": "count", "datatype": "INT8", "shape": [1], "data": [200]}
     with pytest.raises(Refused, match="no INT8"):
         open_inference.read(request(count), [COUNT], [LABEL])
+
+
+@pytest.mark.parametrize(
+    ("datatype", "fits", "too_large"),
+    [
+        ("FP16", [65_504, -65_519], 65_520),
+        ("BF16", [3.389e38, -3.39e38], 3.3962e38),
+        ("FP32", [3.4028235e38, -(2**63)], 3.4028236e38),
+        ("FP64", [1.7976931348623157e308, -1e308], None),
+    ],
+)
+def test_a_number_that_would_become_infinite_is_refused(
+    datatype: str, fits: list[float], too_large: float | None
+) -> None:
+    spec = TensorSpec("x", datatype, (2,))
+
+    def given(*values: float) -> bytes:
+        return request({"name": "x", "datatype": datatype, "shape": [2], "data": list(values)})
+
+    assert open_inference.read(given(*fits), [spec], [LABEL]).inputs[0].data == fits
+    for number in () if too_large is None else (too_large, -too_large):
+        with pytest.raises(Refused, match=f"'x'.*too large for {datatype}"):
+            open_inference.read(given(1, number), [spec], [LABEL])
+
+
+NO_NUMBERS = [
+    ("FP16", struct.pack("<2e", 1, math.nan)),
+    ("BF16", b"\x80\x3f\x80\x7f"),
+    ("FP32", struct.pack("<2f", 1, -math.inf)),
+    ("FP64", struct.pack("<2d", math.inf, 1)),
+]
+
+
+@pytest.mark.parametrize(("datatype", "data"), NO_NUMBERS)
+def test_nan_and_infinity_are_never_written_as_null(datatype: str, data: bytes) -> None:
+    score = TensorSpec("score", datatype, (2,))
+    asked = open_inference.read(request(image()), [IMAGE], [score])
+
+    with pytest.raises(CannotRun, match=r"'score'.*NaN or an infinity.*`binary_data`"):
+        open_inference.answer(
+            asked, "digits", "1.0.0", [Tensor("score", datatype, (2,), Packed(data))]
+        )
+
+
+@pytest.mark.parametrize(("datatype", "data"), NO_NUMBERS)
+def test_nan_and_infinity_come_as_they_are_in_bytes(datatype: str, data: bytes) -> None:
+    score = TensorSpec("score", datatype, (2,))
+    wanted = request(image(), parameters={"binary_data_output": True})
+    asked = open_inference.read(wanted, [IMAGE], [score])
+    answer, length = open_inference.answer(
+        asked, "digits", "1.0.0", [Tensor("score", datatype, (2,), Packed(data))]
+    )
+
+    assert length is not None
+    assert answer[length:] == data
 
 
 FLOATS = struct.pack("<4f", 0, 1, 2, 3.5)

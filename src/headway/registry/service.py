@@ -179,7 +179,7 @@ class RegistryService:
         return self._register(model, release, signature, actor)
 
     def _signature(self, model: str, release: Release) -> Signature:
-        """Take the stated signature, or ask the runner, before any transaction begins.
+        """Ask the runner what a file is, before any transaction begins: no model is not taken.
 
         What a signature says of tensors must be true of the file: that is what is checked later.
         """
@@ -193,13 +193,8 @@ class RegistryService:
                 raise Invalid.at(
                     "/target/artifact", f"no artifact has the digest {target.artifact}: upload it"
                 )
-        stated = release.signature
-        if stated is not None and not [
-            *stated_tensors(stated.input),
-            *stated_tensors(stated.output),
-        ]:
-            return stated
         described = self.describe(target.artifact, target.runtime)
+        stated = release.signature
         if stated is None:
             return Signature() if described is None else Signature.of_tensors(described)
         if described is not None:

@@ -9,7 +9,7 @@ docs/protocol/extension_binary_data.md of github.com/triton-inference-server/ser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import prod
+from math import isfinite, prod
 from typing import Any, Final
 
 import orjson
@@ -17,7 +17,7 @@ import orjson
 from headway.kernel.errors import Refused
 from headway.kernel.names import unknown_word
 from headway.runner import packing
-from headway.runner.ports import Packed, Tensor, TensorSpec
+from headway.runner.ports import CannotRun, Packed, Tensor, TensorSpec
 
 EXTENSIONS: Final = ("binary_tensor_data",)
 
@@ -27,6 +27,15 @@ _INTEGERS: Final = {
     for bits in (8, 16, 32, 64)
 }
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
+_INFINITE_FROM: Final = {
+    "FP16": 65520.0,
+    "BF16": 2.0**128 - 2.0**119 - 2.0**103,
+    "FP32": 2.0**128 - 2.0**103,
+}
+"""The least number that becomes infinite when it is rounded to its type (BF16: to FP32 first).
+
+JSON holds no number that is infinite as FP64.
+"""
 DATATYPES: Final = frozenset({"BOOL", "BYTES", *_INTEGERS, *_FLOATS})
 MOST_VALUES: Final = 4_000_000
 """How many values one input may hold that is written as JSON; each becomes an object here."""
@@ -90,7 +99,12 @@ def json_length(text: bytes | None, body: bytes) -> int | None:
 def answer(
     inference: Inference, model: str, version: str, outputs: Sequence[Tensor]
 ) -> tuple[bytes, int | None]:
-    """Write the answer, and say how many bytes of it are JSON if not all are."""
+    """Write the answer, and say how many bytes of it are JSON if not all are.
+
+    Raise `CannotRun` for NaN or an infinity that would have to stand in the JSON, which has no
+    word for it: `null` in its place would be a wrong answer that looks like a right one. Bytes
+    hold it as it is.
+    """
     document: dict[str, Any] = {"model_name": model, "model_version": version}
     if inference.id is not None:
         document["id"] = inference.id
@@ -107,10 +121,19 @@ def answer(
             said["parameters"] = {"binary_data_size": len(data)}
             behind.append(data)
         else:
-            said["data"] = packing.unpack(tensor)
+            said["data"] = values = packing.unpack(tensor)
+            _check_writable(values, tensor)
         written.append(said)
     text = orjson.dumps(document)
     return (b"".join((text, *behind)), len(text)) if behind else (text, None)
+
+
+def _check_writable(values: Sequence[Any], tensor: Tensor) -> None:
+    if tensor.datatype in _FLOATS and not all(map(isfinite, values)):
+        raise CannotRun(
+            f"output {tensor.name!r}: the model gave NaN or an infinity, which JSON cannot hold; "
+            "it would come as it is if it were asked for as bytes (`binary_data`)"
+        )
 
 
 def description(
@@ -334,6 +357,11 @@ def _check_values(flat: Sequence[Any], spec: TensorSpec) -> None:
         fits = kinds <= {str}
     elif spec.datatype in _FLOATS:
         fits = kinds <= {int, float}
+        limit = _INFINITE_FROM.get(spec.datatype)
+        if fits and limit and not (-limit < min(flat, default=0) <= max(flat, default=0) < limit):
+            raise Refused(
+                f"input {spec.name!r}: `data` holds a number that is too large for {spec.datatype}"
+            )
     else:
         low, high = _INTEGERS[spec.datatype]
         fits = kinds <= {int} and all(low <= value <= high for value in flat)
