@@ -197,6 +197,7 @@ def test_without_a_hop_secret_nobody_can_borrow_an_address(api: MakeApi) -> None
         ("POST", "/models", {"json": {"name": ""}}, 422, "/name: "),
         ("POST", "/models", {"json": {"name": "con"}}, 422, "device on Windows"),
         ("POST", "/models", {"json": {"name": "a/b"}}, 422, "/name: "),
+        ("POST", "/models", {"json": {"name": "Bot!"}}, 422, "'Bot!' cannot name a model: a name"),
         ("POST", "/models", {"json": {"nmae": "bot"}}, 422, "did you mean 'name'?"),
         ("POST", "/models", {"json": {"name": "b", "description": "\0"}}, 422, "U+0000"),
         ("POST", "/models?dry_run=maybe", {"json": {"name": "bot"}}, 422, "true or false"),
@@ -208,6 +209,18 @@ def test_without_a_hop_secret_nobody_can_borrow_an_address(api: MakeApi) -> None
         ("GET", "/models?limit=0", {}, 422, "?limit: should be greater than or equal to 1"),
         ("GET", "/models?limit=1001", {}, 422, "?limit"),
         ("GET", "/models?after=nonsense", {}, 422, "?after"),
+        ("GET", "/models?after=a%20b", {}, 422, "'a b' is no cursor that a list gave"),
+        ("GET", "/measurements?model=a%20b", {}, 422, "'a b' cannot name a thing: a name is"),
+        ("GET", "/measurements?model=a&from=1.1.26", {}, 422, "'1.1.26' is no time: write it"),
+        ("GET", "/deployments/dep_1/events?after=x", {}, 422, "'x' is no number of an event"),
+        ("GET", "/routes/a/b/revisions?after=x", {}, 422, "'x' is no number of a revision"),
+        (
+            "POST",
+            "/feedback",
+            {"json": {"request_id": "a b", "scores": {"ok": 1}}},
+            422,
+            "'a b' is no id of a request",
+        ),
         ("GET", "/models?order=size", {}, 422, "order"),
         ("GET", "/models?tag=a%20b", {}, 422, "?tag"),
         ("GET", "/models?dry_run=true", {}, 422, "?dry_run"),
@@ -226,6 +239,7 @@ def test_every_refusal_is_a_problem_that_says_what_to_do(
     problem = answer.get_json()
     assert problem["status"] == status
     assert said in problem["detail"], problem
+    assert "pattern" not in problem["detail"], "words, not the regular expression"
     assert re.match(r"/docs/errors/[a-z-]+\Z", problem["type"])
     assert problem["request_id"] == answer.headers["X-Request-ID"]
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from headway.kernel.canonical import Json
@@ -57,6 +58,25 @@ def _told(check: Any, *fixed: Any, **named: Any) -> AfterValidator:  # noqa: ANN
     return AfterValidator(checked)
 
 
+def shaped(pattern: str, words: str) -> tuple[AfterValidator, FieldInfo]:
+    """Publish a pattern, and say in words what it means to who does not meet it."""
+    shape = re.compile(pattern.replace("$", r"\Z"), re.ASCII)
+
+    def checked(value: str) -> str:
+        if not shape.match(value):
+            detail = {"detail": f"{value[:64]!r} {words}"}
+            raise PydanticCustomError("headway", "{detail}", detail)
+        return value
+
+    return AfterValidator(checked), published(pattern)
+
+
+def published(pattern: str, **more: JsonValue) -> FieldInfo:
+    """Show a pattern to programs; people are told in words, by what checks it."""
+    info: FieldInfo = Field(json_schema_extra={"pattern": pattern, **more})
+    return info
+
+
 def _whole(value: object) -> object:
     """Take a whole number as queries write it, and nothing that only looks like one."""
     if isinstance(value, str):
@@ -64,14 +84,13 @@ def _whole(value: object) -> object:
     return value
 
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN), _told(check_name, what="name")]
+Name = Annotated[str, published(NAME_PATTERN), _told(check_name, what="thing")]
+ModelName = Annotated[str, published(NAME_PATTERN), _told(check_name, what="model")]
 FreeText = Annotated[str, Field(max_length=4096), _told(check_text)]
 Ref = Annotated[str, Field(min_length=1, max_length=1024), _told(check_text)]
 """A version, an alias, `latest`, or a range."""
-When = Annotated[
-    str, Field(pattern=TIME_PATTERN, json_schema_extra={"format": "date-time"}), _told(parse_time)
-]
-Cursor = Annotated[str, Field(pattern=CURSOR_PATTERN)]
+When = Annotated[str, published(TIME_PATTERN, format="date-time"), _told(parse_time)]
+Cursor = Annotated[str, *shaped(CURSOR_PATTERN, "is no cursor that a list gave")]
 Limit = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=1000, strict=True)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**53, strict=True)]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]

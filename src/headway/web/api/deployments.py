@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, JsonValue
 
 from headway.auth.policy import check
 from headway.auth.role import Permission
@@ -46,6 +46,7 @@ from headway.web.schemas import (
     cut,
     dumps,
     rfc3339,
+    shaped,
 )
 from headway.web.transaction import only_reading
 
@@ -94,7 +95,7 @@ class DeploymentsQuery(PageQuery):
 
 class EventsQuery(Query):
     limit: Limit = _AT_ONCE
-    after: Annotated[str | None, Field(pattern=r"^[0-9]{1,15}$")] = None
+    after: Annotated[str, *shaped(r"^[0-9]{1,15}$", "is no number of an event")] | None = None
     """The number of an event: those that came later."""
 
 

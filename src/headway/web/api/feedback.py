@@ -9,11 +9,11 @@ from headway.auth.role import Permission
 from headway.kernel.errors import Invalid
 from headway.tracking.feedback import MOST_ITEMS, MOST_SCORES, Item
 from headway.web.operation import caller, operation, services
-from headway.web.schemas import Body, FreeText, Shown
+from headway.web.schemas import Body, FreeText, Shown, shaped
 
 bp: Final = Blueprint("feedback", __name__, url_prefix="/api/v1/feedback")
 
-RequestId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
+RequestId = Annotated[str, *shaped(r"^[A-Za-z0-9._-]{1,128}$", "is no id of a request")]
 Scores = Annotated[dict[str, float], Field(min_length=1, max_length=MOST_SCORES)]
 """Named numbers from 0 (worst) to 1 (best)."""
 

@@ -24,7 +24,17 @@ from headway.web.operation import (
     see,
     services,
 )
-from headway.web.schemas import Body, FreeText, Link, Links, Name, Page, PageQuery, Shown, Time
+from headway.web.schemas import (
+    Body,
+    FreeText,
+    Link,
+    Links,
+    ModelName,
+    Page,
+    PageQuery,
+    Shown,
+    Time,
+)
 from headway.web.schemas import rfc3339 as time_of
 
 bp: Final = Blueprint("models", __name__, url_prefix="/api/v1/models")
@@ -33,7 +43,7 @@ Tags = dict[str, str]
 
 
 class NewModel(Body):
-    name: Name
+    name: ModelName
     description: FreeText = ""
     tags: Tags = Field(default_factory=dict)
     alternative_ids: list[str] = Field(default_factory=list)

@@ -36,6 +36,7 @@ from headway.web.schemas import (
     When,
     cut,
     rfc3339,
+    shaped,
 )
 
 bp: Final = Blueprint("routes", __name__, url_prefix="/api/v1")
@@ -118,7 +119,7 @@ _READ_ONLY: Final = frozenset(
 
 class RevisionsQuery(Query):
     limit: Limit = 100
-    after: Annotated[str | None, Field(pattern=r"^[0-9]{1,9}$")] = None
+    after: Annotated[str, *shaped(r"^[0-9]{1,9}$", "is no number of a revision")] | None = None
 
 
 class ExplanationQuery(Query):

@@ -35,7 +35,7 @@ from headway.web.operation import (
     services,
     state,
 )
-from headway.web.schemas import Body, FreeText, Name, Query, dumps
+from headway.web.schemas import Body, FreeText, Name, Query, dumps, shaped
 from headway.web.transaction import only_reading
 
 bp: Final = Blueprint("dashboard", __name__)
@@ -120,7 +120,7 @@ class Steering(Sent):
 class GoingBack(Sent):
     model: Name
     environment: Name
-    revision: Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+    revision: Annotated[str, *shaped(r"^[0-9]{1,9}$", "is no number of a revision")]
     """Which revision of the route the button was made from."""
     why: Annotated[FreeText, Field(min_length=1)]
 
