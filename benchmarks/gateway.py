@@ -5,24 +5,23 @@ the callers to the other. CPU is what the operating system charged the proxy's p
 CPU: how much later an answer comes than through nginx at 20 requests a second, what a thousand
 streams at once hold in memory, and what a control plane that is kept busy does to the traffic.
 
-    python benchmarks/gateway.py [seconds per measurement] [--json FILE] [--litellm]
+    python benchmarks/gateway.py [seconds per measurement] [--json FILE] [--litellm PROGRAM]
 
-`--json` keeps every single measurement; `--litellm` measures LiteLLM's proxy too where it is
-installed, and says so where it is not.
+`--json` keeps every single measurement; `--litellm` measures LiteLLM's proxy too, by its program
+in an environment of its own (`pip install 'litellm[proxy]'`: its pins are not ours).
 """
 
 import argparse
 import asyncio
-import importlib.util
 import itertools
 import json
 import os
+import secrets
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -414,46 +413,49 @@ def memory_of_streams(report: Report, key: str, pid: int) -> None:
 
 @contextmanager
 def busy_control(key: str) -> Iterator[None]:
-    """Keep the control plane as busy as eight callers can."""
-    request = (
-        b"GET /api/v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %b\r\n\r\n"
-        % key.encode()
-    )
-    over = threading.Event()
-
-    def ask() -> None:
-        while not over.is_set():
-            with suppress(SystemExit), asyncio.Runner() as runner:
-                runner.run(Load(HEADWAY, [request], callers=8).run(0.5))
-
-    thread = threading.Thread(target=ask)
-    thread.start()
+    """Keep the control plane as busy as eight callers can, from a process of their own."""
+    callers = subprocess.Popen([sys.executable, __file__, "--busy"], env=os.environ | {"KEY": key})
     try:
-        time.sleep(1.0)
+        time.sleep(2.0)
         yield
     finally:
-        over.set()
-        thread.join()
+        callers.terminate()
+        callers.wait(10)
 
 
-def beside_a_busy_control(report: Report, key: str) -> None:
+def keep_control_busy() -> None:
+    """Ask for a list of models, by eight callers at once, until somebody ends this process."""
+    request = (
+        b"GET /api/v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %b\r\n\r\n"
+        % os.environ["KEY"].encode()
+    )
+    while True:
+        with suppress(SystemExit), asyncio.Runner() as runner:
+            runner.run(Load(HEADWAY, [request], callers=8).run(60))
+
+
+def beside_a_busy_control(report: Report, key: str, upstream: int) -> None:
+    """Stand on the gateway's core with the upstream: control and its callers use up the other."""
     requests = posts(CHAT_PATH, "splice", key, size=900)
     found: dict[str, list[float]] = {"p50": [], "p99": []}
+    os.sched_setaffinity(upstream, PROXY_CORE)
+    os.sched_setaffinity(0, PROXY_CORE)
     for _ in range(ROUNDS):
         idle = statistics.quantiles(paced(HEADWAY, requests, report.seconds * 2, 100.0), n=100)
+        os.sched_setaffinity(0, OTHER_CORE)
         with busy_control(key):
+            os.sched_setaffinity(0, PROXY_CORE)
             busy = statistics.quantiles(paced(HEADWAY, requests, report.seconds * 2, 100.0), n=100)
         found["p50"].append(busy[49] / idle[49])
         found["p99"].append(busy[98] / idle[98])
+    os.sched_setaffinity(0, OTHER_CORE)
+    os.sched_setaffinity(upstream, OTHER_CORE)
     report.value("p50 beside a busy control, times idle", found["p50"], "x", None)
     report.value("p99 beside a busy control, times idle", found["p99"], "x", 2.0)
 
 
-def litellm(report: Report, folder: Path) -> None:
-    """Measure LiteLLM's proxy, if it is here; nothing is installed for that."""
-    if importlib.util.find_spec("litellm") is None:
-        print("LiteLLM is not installed: not measured")
-        return
+def litellm(report: Report, folder: Path, program: Path, worker: int) -> None:
+    """Measure LiteLLM's proxy as it comes: one worker, the same call, the same upstream."""
     config = folder / "litellm.yaml"
     config.write_text(
         "model_list:\n  - model_name: splice\n    litellm_params:\n"
@@ -461,20 +463,26 @@ def litellm(report: Report, folder: Path) -> None:
         "      api_key: none\n",
         "ascii",
     )
-    program = str(Path(sys.executable).with_name("litellm"))
-    words = [program, "--config", str(config), "--port", str(LITELLM), "--host", "127.0.0.1"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [str(program), "--config", str(config), "--port", str(LITELLM), "--host", "127.0.0.1"]
+    key = "sk-" + secrets.token_hex(24)
+    local = os.environ | {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    process = subprocess.Popen(
+        words, env=local, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         os.sched_setaffinity(process.pid, PROXY_CORE)
-        requests = posts(CHAT_PATH, "splice", "none", size=900)
+        requests = posts(CHAT_PATH, "splice", key, size=900)
         for _ in range(120):
             time.sleep(0.5)
             with suppress(OSError, SystemExit, asyncio.IncompleteReadError):
                 put_load(Load(LITELLM, requests, callers=1), 0.2)
                 break
         pids = [process.pid, *children_of(process.pid)]
-        used = [measure(LITELLM, pids, requests, report.seconds) for _ in range(ROUNDS)]
-        report.value("LiteLLM, 1 KB chat call", used, "µs", None)
+        own, peer = [], []
+        for _ in range(ROUNDS):
+            own.append(measure(LITELLM, pids, requests, report.seconds))
+            peer.append(measure(NGINX, [worker], requests, report.seconds))
+        report.ratio("LiteLLM, 1 KB chat call", own, peer, None)
     finally:
         process.terminate()
         process.wait(20)
@@ -484,7 +492,7 @@ def main() -> None:
     reader = argparse.ArgumentParser()
     reader.add_argument("seconds", nargs="?", type=float, default=4.0)
     reader.add_argument("--json", type=Path)
-    reader.add_argument("--litellm", action="store_true")
+    reader.add_argument("--litellm", type=Path, metavar="PROGRAM")
     wanted = reader.parse_args()
     report = Report(wanted.seconds)
     os.sched_setaffinity(0, OTHER_CORE)
@@ -503,9 +511,9 @@ def main() -> None:
                 cpu_of_calls(report, api.key, pid, worker)
                 added_latency(report, api.key)
                 memory_of_streams(report, api.key, pid)
-                beside_a_busy_control(report, api.key)
-            if wanted.litellm:
-                litellm(report, folder)
+                beside_a_busy_control(report, api.key, upstream.pid)
+            if wanted.litellm is not None:
+                litellm(report, folder, wanted.litellm, worker)
         finally:
             nginx.terminate()
             upstream.terminate()
@@ -527,5 +535,7 @@ if __name__ == "__main__":
         os.sched_setaffinity(0, OTHER_CORE)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_upstream())
+    elif "--busy" in sys.argv:
+        keep_control_busy()
     else:
         main()
