@@ -1,11 +1,13 @@
 """How long is waited: as long as a caller, and each version for itself, says."""
 
 import json
+import time
 from typing import Any
 
 import openai
 import pytest
 from tests.gateway.conftest import Traffic
+from tests.gateway.test_truth import gone
 
 from headway.testing.gateway import route_of
 from headway.testing.provider import Received, Reply
@@ -52,11 +54,9 @@ def test_what_a_caller_waits_for_no_longer_is_counted_to_its_last_token(traffic:
     """It costs what it costs, whoever ended first."""
     traffic.provider.script = lambda _: Reply(delay_s=0.8, text="word " * 9)
     wait_briefly(traffic)
-    for _ in range(20_000):
-        if measurements := traffic.gateway.taken().measurements:
-            break
-    assert measurements[0].outcomes == {"gone": 1}
-    assert measurements[0].tokens == {"input": 2, "output": 10}
+    measured = gone(traffic)
+    assert measured.outcomes == {"gone": 1}
+    assert measured.tokens == {"input": 2, "output": 10}
 
 
 def wait_briefly(traffic: Traffic) -> None:
@@ -78,6 +78,26 @@ def test_fallback_has_its_own_time_for_the_first_content(traffic: Traffic) -> No
         traffic.client().chat.completions.create(model="bot", messages=HELLO, stream=True)
     )
     assert said(chunks) == Reply().text
+
+
+def test_fallback_has_what_is_left_of_the_time_for_the_whole(traffic: Traffic) -> None:
+    with_fallback(traffic, timeouts={"first": "1500ms", "idle": "9s", "total": "2s"})
+    traffic.provider.script = lambda _: Reply(delay_s=30)
+    began = time.monotonic()
+    with pytest.raises(openai.InternalServerError) as raised:
+        traffic.client().chat.completions.create(model="bot", messages=HELLO)
+    assert raised.value.status_code == 504
+    # Alone it would be silent for another 1.5 s, and the time-outs are looked at every 250 ms.
+    assert time.monotonic() - began < 2.9
+    assert len(traffic.provider.requests) == 2
+
+
+def test_fallback_is_not_asked_once_its_time_is_over(traffic: Traffic) -> None:
+    with_fallback(traffic, timeouts={"first": "500ms", "idle": "500ms", "total": "500ms"})
+    traffic.provider.script = lambda _: Reply(delay_s=30)
+    with pytest.raises(openai.InternalServerError):
+        traffic.client().chat.completions.create(model="bot", messages=HELLO)
+    assert len(traffic.provider.requests) == 1
 
 
 def test_tokens_of_an_answer_that_was_none_are_counted_when_another_answers(

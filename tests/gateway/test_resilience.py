@@ -15,80 +15,122 @@ from headway.testing.provider import Ending, Received, Reply, pleasant
 from headway.wire.upstream import PoolLimits
 
 
+def told(breaker: Breaker, at: float, *, good: bool) -> None:
+    """Let a request through, and tell how it ended."""
+    leave = breaker.admit(at)
+    assert leave is not None
+    leave.ended(at, good=good)
+
+
 def broken(at: float = 0.0) -> Breaker:
     breaker = Breaker()
     for _ in range(5):
-        breaker.ended(at, good=False)
+        told(breaker, at, good=False)
     return breaker
 
 
 def test_healthy_provider_gets_everything() -> None:
     breaker = Breaker()
     for second in range(1000):
-        assert breaker.admit(second) == 0
-        breaker.ended(second, good=second % 4 != 0)
+        told(breaker, second, good=second % 4 != 0)
     assert breaker.state is State.CLOSED
 
 
 def test_five_failures_in_a_row_open_it_for_a_second() -> None:
     breaker = broken(at=100.0)
     assert breaker.state is State.OPEN
-    assert breaker.admit(100.4) == pytest.approx(0.6)
+    assert breaker.admit(100.4) is None
+    assert breaker.wait(100.4) == pytest.approx(0.6)
 
 
 def test_half_of_many_failing_opens_it() -> None:
     breaker = Breaker()
     for i in range(10):
-        breaker.ended(1.0, good=i % 2 == 0)
+        told(breaker, 1.0, good=i % 2 == 0)
     assert breaker.state is State.OPEN
 
 
 def test_failures_that_lie_far_apart_do_not_add_up() -> None:
     breaker = Breaker()
     for i in range(40):
-        breaker.ended(i * 6.0, good=i % 2 == 0)
+        told(breaker, i * 6.0, good=i % 2 == 0)
     assert breaker.state is State.CLOSED
 
 
 def test_one_request_tries_and_nobody_beside_it() -> None:
     breaker = broken(at=0.0)
-    assert breaker.admit(1.0) == 0
-    assert breaker.admit(1.0) > 0
-    breaker.ended(1.5, good=True)
+    probe = breaker.admit(1.0)
+    assert probe is not None
+    assert breaker.admit(1.0) is None
+    probe.ended(1.5, good=True)
     assert breaker.state is State.CLOSED
-    assert breaker.admit(1.5) == 0
+    assert breaker.admit(1.5) is not None
 
 
 def test_each_probe_that_fails_doubles_the_rest_up_to_half_a_minute() -> None:
     breaker = broken(at=0.0)
     now, rests = 0.0, []
     for _ in range(8):
-        wait = breaker.admit(now)
+        wait = breaker.wait(now)
         rests.append(wait)
         now += wait
-        assert breaker.admit(now) == 0
-        breaker.ended(now, good=False)
+        told(breaker, now, good=False)
     assert rests == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
 
 
 def test_probe_that_is_never_heard_of_again_is_replaced() -> None:
     breaker = broken(at=0.0)
-    assert breaker.admit(1.0) == 0
-    assert breaker.admit(30.0) > 0
-    assert breaker.admit(61.0) == 0
+    assert breaker.admit(1.0) is not None
+    assert breaker.admit(30.0) is None
+    assert breaker.admit(61.0) is not None
 
 
-def test_late_word_of_an_earlier_request_closes_nothing() -> None:
+def test_probe_whose_caller_left_is_replaced_at_once() -> None:
     breaker = broken(at=0.0)
-    breaker.ended(0.5, good=True)
-    assert breaker.state is State.OPEN
+    probe = breaker.admit(1.0)
+    assert probe is not None
+    probe.ended(1.2, good=None)
+    assert breaker.admit(1.2) is not None
+
+
+@pytest.mark.parametrize("good", [True, False, None])
+def test_what_was_sent_before_it_opened_is_not_taken_for_the_one_that_tries(
+    good: bool | None,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    breaker = Breaker()
+    early = breaker.admit(0.0)
+    assert early is not None
+    for _ in range(5):
+        told(breaker, 0.0, good=False)
+    early.ended(0.5, good=good)
+    assert breaker.admit(0.9) is None
+    probe = breaker.admit(1.0)
+    assert probe is not None
+    early.ended(1.1, good=good)
+    assert breaker.admit(1.1) is None
+    probe.ended(1.2, good=True)
+    assert breaker.state is State.CLOSED
+
+
+def test_failures_from_before_a_rest_do_not_open_it_anew() -> None:
+    breaker = Breaker()
+    early = [breaker.admit(0.0) for _ in range(10)]
+    for _ in range(5):
+        told(breaker, 0.0, good=False)
+    told(breaker, 1.0, good=True)
+    for leave in early:
+        assert leave is not None
+        leave.ended(1.1, good=False)
+    assert breaker.state is State.CLOSED
 
 
 def test_retries_are_a_fifth_of_the_requests() -> None:
     known, retries = Resilience(), 0
     for _ in range(1000):
         known.sent()
-        retries += known.take_retry()
+        if known.may_retry:
+            known.retried()
+            retries += 1
     assert 200 <= retries <= 210
 
 
@@ -96,7 +138,11 @@ def test_quiet_version_has_a_few_retries_saved_up_and_no_more() -> None:
     known = Resilience()
     for _ in range(10_000):
         known.sent()
-    assert sum(known.take_retry() for _ in range(100)) == 10
+    retries = 0
+    while known.may_retry:
+        known.retried()
+        retries += 1
+    assert retries == 10
 
 
 def test_each_version_fares_for_itself_and_memory_is_bounded() -> None:

@@ -4,7 +4,9 @@ import http.client
 import json
 import socket
 import threading
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -240,11 +242,18 @@ def test_caller_who_leaves_is_no_failure_and_what_it_cost_is_counted(traffic: Tr
 
 
 def gone(traffic: Traffic) -> Measurement:
-    """Wait until what was read on is counted."""
+    """Wait until a request is counted, and what was read on of its answer too."""
+    pipeline = traffic.gateway.gateway.pipeline
     for _ in range(20_000):
-        if measurements := traffic.gateway.taken().measurements:
-            return measurements[0]
-    raise AssertionError("nothing was counted")
+        if found := traffic.gateway.taken().measurements:
+            break
+    while traffic.gateway.on_loop(lambda: pipeline.reading_on):
+        pass
+    tokens = Counter(found[0].tokens)
+    for more in traffic.gateway.taken().measurements:
+        assert more.outcomes == {}
+        tokens += Counter(more.tokens)
+    return replace(found[0], tokens=dict(tokens))
 
 
 def leave(traffic: Traffic) -> None:
@@ -300,6 +309,48 @@ def test_slow_reader_who_leaves_holds_nothing_back_any_more(traffic: Traffic) ->
     measured = gone(traffic)
     assert measured.outcomes == {"gone": 1}
     assert measured.tokens == {"input": 2, "output": 7}
+
+
+def test_caller_who_left_counts_at_once_and_the_tokens_when_they_are_known(
+    traffic: Traffic,
+) -> None:
+    """How slow it was until then is due while the rest of the answer may take minutes yet."""
+    route = route_of("bot", ARMS, epoch=replace(EPOCH, thresholds_ms={"p50": 1_000}))
+    target = traffic.target(timeouts={"first": "9s", "idle": "9s", "total": "9s"})
+    versions = {("bot", "1.0.0"): target, ("bot", "1.1.0"): target}
+    traffic.serve(route, versions=versions)
+    answered = threading.Event()
+
+    def script(_: Received) -> Reply:
+        answered.wait(10)
+        return Reply()
+
+    traffic.provider.script = script
+    sock = send(traffic, {"model": "bot", "messages": HELLO})
+    while not traffic.provider.requests:
+        pass
+    pipeline = traffic.gateway.gateway.pipeline
+    late = traffic.gateway.on_loop(pipeline.monotonic) + 2
+    pipeline.monotonic = lambda: late
+    sock.close()
+    batch = traffic.gateway.taken()
+    for _ in range(20_000):
+        if batch.measurements:
+            break
+        batch = traffic.gateway.taken()
+    assert traffic.gateway.on_loop(lambda: pipeline.reading_on) == 1
+    (measured,) = batch.measurements
+    assert (measured.outcomes, measured.tokens) == ({"gone": 1}, {})
+    assert [(count.metric, count.n) for count in batch.counts["dep_1"]] == [("latency.p50", 1)]
+    assert sum(batch.key_counts.values()) == 1
+
+    answered.set()
+    while traffic.gateway.on_loop(lambda: pipeline.reading_on):
+        pass
+    batch = traffic.gateway.taken()
+    (measured,) = batch.measurements
+    assert (measured.outcomes, measured.tokens) == ({}, {"input": 2, "output": 8})
+    assert batch.counts == {}
 
 
 def send(traffic: Traffic, document: dict[str, Any]) -> socket.socket:
@@ -384,6 +435,7 @@ def test_done_is_passed_on_before_the_provider_ends_its_body(traffic: Traffic) -
     assert traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
 
 
+ARMS = [("stable", "1.0.0", 5_000), ("candidate", "1.1.0", 5_000)]
 EPOCH = Epoch(
     deployment="dep_1",
     step=1,

@@ -370,6 +370,19 @@ class Accumulator:
         finally:
             open_.busy = False
 
+    def told_later(
+        self, flight: Flight, latency_ms: float, tokens: Mapping[str, int], served_by: str
+    ) -> None:
+        """Note what was heard of a request's answer after its end was recorded."""
+        open_ = self._enter()
+        try:
+            sums = flight.lane.sums(open_, flight.at + latency_ms)
+            _add_up(sums.tokens, tokens)
+            if served_by:
+                _served(sums.served_by, served_by)
+        finally:
+            open_.busy = False
+
     def veto(self, veto: Veto) -> None:
         """Hand a veto over with the next flush."""
         open_ = self._enter()

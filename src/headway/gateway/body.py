@@ -10,6 +10,9 @@ from headway.tracking.measurement import Outcome
 
 DEEPEST: Final = 64
 MOST_VALUES: Final = 100_000
+PACKED: Final = Problem(
+    415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
+)
 
 
 def malformed(detail: str, *, param: str | None = None, code: str = "invalid_json") -> NotAnswered:

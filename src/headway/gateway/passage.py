@@ -6,8 +6,8 @@
 
 A `Passage` is also what takes the upstream's answer. An answer in one piece is held until it is
 complete; a stream passes event by event. Until something of the answer is written, a failure may
-be tried again or handed to the route's fallback; after that it is told as what it is: an error
-event, and a connection that breaks.
+be tried again or handed to the route's fallback (`recourse.py` says which); after that it is told
+as what it is: an error event, and a connection that breaks.
 """
 
 import random
@@ -19,6 +19,7 @@ from typing import Final
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
+from headway.gateway.body import PACKED
 from headway.gateway.dialects import ANTHROPIC_COUNTING, path_of
 from headway.gateway.exchange import (
     NO_TOKENS,
@@ -34,7 +35,8 @@ from headway.gateway.exchange import (
 )
 from headway.gateway.heads import JSON_TYPE, downward, patience, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
-from headway.gateway.resilience import Resilience
+from headway.gateway.recourse import Again, Course, FallBack, Setback, Tell, next_step
+from headway.gateway.resilience import Leave, Resilience
 from headway.gateway.spending import Admission
 from headway.gateway.tally import together
 from headway.gateway.view import Destination
@@ -52,22 +54,13 @@ _EVENTS_TYPE: Final = (
 _STREAM: Final = b"text/event-stream"
 _AFTER_DONE_SECONDS: Final = 1.0
 """How long an upstream may take to end a body whose last event has come."""
-_BACKOFF_SECONDS: Final = 0.2
-_LONGEST_BACKOFF: Final = 2.0
-_MOST_CALLS: Final = 5
-"""To upstreams for one request, retries and fallback together: nobody's failure costs more."""
 _TICK: Final = 0.25
 _HELD_SECONDS: Final = 5.0
 """How long events before the first content wait; then the caller shall see that something is."""
 _MOST_HELD: Final = 64 * 1024
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
-_ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
 _USED: Final = frozenset({Outcome.OK, Outcome.GONE})
-_FALL_BACK_ON: Final = frozenset({Outcome.PROVIDER, Outcome.VERSION, Outcome.GATEWAY})
-GONE: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
-"""What a call is that ended by itself, by the status with which the engine refused it; any other
-is of a body that could not be taken."""
 _NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
@@ -79,11 +72,11 @@ class Passage:
     """One request on its way through."""
 
     __slots__ = (
-        "_admission", "_answer_size", "_ask", "_attempts", "_by", "_call", "_caller", "_calls",
+        "_admission", "_answer_size", "_ask", "_by", "_call", "_caller", "_calls",
         "_destination", "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format",
-        "_headers", "_held", "_left_at", "_lost", "_model", "_over", "_over_at", "_parts",
-        "_pipeline", "_request", "_resilience", "_sending", "_since", "_speaker", "_stamp",
-        "_status", "_watch", "_way",
+        "_headers", "_held", "_leave", "_left_at", "_lost", "_model", "_over", "_over_at",
+        "_parts", "_pipeline", "_request", "_resilience", "_retried", "_sending", "_since",
+        "_speaker", "_stamp", "_status", "_watch", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
@@ -108,11 +101,13 @@ class Passage:
         self._since = 0.0
         """Monotonic seconds since which the upstream that is asked now is waited for."""
         self._sending: Sending | None = None
-        self._attempts = 0
-        """Retries, of the version that is asked now."""
+        self._retried = 0
+        """How often the version that is asked now was asked again."""
         self._calls = 0
         """Requests to upstreams, whichever."""
         self._resilience: Resilience | None = None
+        self._leave: Leave | None = None
+        """With what its provider's breaker let it through, if one had a say."""
         self._fallen_back = False
         self._status = 0
         self._headers = _NO_ANSWER
@@ -125,7 +120,9 @@ class Passage:
         self._lost: Mapping[str, int] = NO_TOKENS
         """What answers cost that were given up before anybody saw them."""
         self._left_at = 0.0
-        """Monotonic seconds at which the caller left what is read on; 0.0: nobody did."""
+        """Monotonic seconds at which the caller left what is read on; 0.0: nobody did.
+
+        From then on it is recorded, but for the tokens."""
         self._over = False
         self._over_at = 0.0
 
@@ -179,7 +176,7 @@ class Passage:
 
     def _gone(self, call: Call) -> None:
         """Learn that the caller left: neither a success nor a failure of anybody."""
-        outcome = GONE.get(call.refused, Outcome.CALLER)
+        outcome = truth.of_call(call.refused)
         if outcome is Outcome.GONE and not self._over and self._read_on():
             return
         if self._sending is not None:
@@ -199,6 +196,8 @@ class Passage:
             return False
         pipeline.reading_on += 1
         self._left_at = pipeline.monotonic()
+        # At once: how slow it was until then is due when it is due, however long the rest takes.
+        self._count(Outcome.GONE, self._left_at)
         sending.resume()
         return True
 
@@ -269,7 +268,7 @@ class Passage:
         self._begin(way, at)
         if self._caller is not CONTROL:
             pipeline.accumulator.key_used(self._caller.id, at)
-        self._go(way.destination)
+        self._go(way)
 
     def _begin(self, way: Way, at: int) -> None:
         """Stamp the request, if it is not yet, and count it for the version that it goes to."""
@@ -282,9 +281,9 @@ class Passage:
         self._flight = pipeline.accumulator.begin(assignment, unit=unit, flags=flags, at=at)
         pipeline.under_way.add(self)
 
-    def _go(self, destination: Destination) -> None:
+    def _go(self, way: Way) -> None:
         """Write the request for a version, and send it. Raises `NotAnswered`."""
-        self._destination = destination
+        destination = self._destination = way.destination
         prepared = destination.prepared
         if prepared.fault:
             raise NotAnswered(
@@ -297,7 +296,9 @@ class Passage:
         headers = self._fields_up
         body = speaker.write(self._asked, headers)
         if not prepared.local and self._caller is not CONTROL:
-            self._spare(destination)
+            self._leave = self._pipeline.leave(way)
+            known = self._resilience = self._pipeline.resiliences.of(destination.release.digest)
+            known.sent()
         native = speaker.native
         fields = _NO_FIELDS
         if native.defaults or not native.up.isdisjoint(headers):
@@ -308,35 +309,21 @@ class Passage:
         if self._flight is not None:
             self._pipeline.accumulator.sent(self._flight)
 
-    def _spare(self, destination: Destination) -> None:
-        """Keep the rules that spare a provider. Raises `NotAnswered` while its breaker is open.
-
-        While a deployment is judged no breaker opens: what it holds back would be missing in the
-        evidence, and its refusals would make one failure of many.
-        """
-        known = self._pipeline.resiliences.of(destination.release.digest)
-        if self._way is None or self._way.served.route.epoch is None:
-            wait = known.breaker.admit(self._pipeline.monotonic())
-            if wait:
-                raise NotAnswered(replace(_CIRCUIT_OPEN, retry_after=int(wait) + 1))
-        known.sent()
-        self._resilience = known
-
     def _send(self, prepared: Prepared) -> None:
         self._calls += 1
         head, body = self._request
         called_before = self._calls > 1
         self._since = self._pipeline.monotonic() if called_before else self._call.last_byte_at
-        if prepared.retries <= self._attempts:
+        if prepared.retries <= self._retried:
             self._request = _NO_REQUEST
         self._sending = self._pipeline.pool.send(
             prepared.origin, head, body, self, self._deadlines(prepared)
         )
 
     def _deadlines(self, prepared: Prepared) -> Deadlines:
-        """Return the version's time-outs; a retry has what is left of the time for all."""
+        """Return the version's time-outs; who is asked later has what is left of the whole."""
         deadlines = prepared.deadlines
-        if not self._attempts:
+        if self._calls == 1:
             return deadlines
         left = deadlines.total - (self._pipeline.monotonic() - self._call.last_byte_at)
         return replace(deadlines, total=max(left, 0.001))
@@ -368,7 +355,7 @@ class Passage:
         coding = fields.get(b"content-encoding")
         if coding is not None and coding.lower() != b"identity" and status == 200:
             self._cancel()
-            self._fail(_unreadable("is compressed, which was not asked for"))
+            self._fail(truth.unreadable("is compressed, which was not asked for"))
         elif status == 200 and self._asked.stream:
             kind = fields.get(b"content-type") or b""
             if kind[: len(_STREAM)].lower() == _STREAM:
@@ -384,7 +371,7 @@ class Passage:
             self._answer_size += len(data)
             if self._answer_size > self._pipeline.answer_limit:
                 self._cancel()
-                self._fail(_unreadable("is too large"))
+                self._fail(truth.unreadable("is too large"))
             return
         try:
             self._look(watch, data)
@@ -405,9 +392,8 @@ class Passage:
             self._held = events
         if watch.error is not None:
             self._cancel()
-            if not self._call.answered and self._again(None):
-                return
-            self._fail(Problem(502, watch.error, Outcome.PROVIDER, "upstream_error"))
+            problem = Problem(502, watch.error, Outcome.PROVIDER, "upstream_error")
+            self._failed(Setback(problem, passing=True), watch)
         elif watch.done:
             self._finish_stream(watch)
 
@@ -429,10 +415,9 @@ class Passage:
     def _last(self, watch: Watch, *, by_close: bool) -> None:
         last = watch.end(by_close=by_close)
         if last is None:
-            if not self._call.answered and self._again(None):
-                return
             words = watch.error or "the provider's stream ended before it was complete"
-            self._fail(Problem(502, words, Outcome.PROVIDER, "stream_cut"))
+            problem = Problem(502, words, Outcome.PROVIDER, "stream_cut")
+            self._failed(Setback(problem, passing=True), watch)
             return
         last = self._held + last
         if last:
@@ -447,10 +432,10 @@ class Passage:
             self._pipeline.under_way.discard(self)
             return
         try:
-            if truth.may_be_sent_again(failure) and self._again(None):
-                return
             local = self._destination is not None and self._destination.prepared.local
-            self._fail(truth.of_failure(failure, local=local))
+            problem = truth.of_failure(failure, local=local)
+            passing = truth.may_be_sent_again(failure)
+            self._failed(Setback(problem, passing=passing), self._watch)
         except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
             self._crash(error)
 
@@ -513,11 +498,6 @@ class Passage:
         """
         headers = self._headers
         wait = truth.wait_of(headers, self._pipeline.clock())
-        if truth.may_be_tried_again(status) and self._again(wait):
-            return
-        if self._left_at:
-            self._end(Outcome.GONE)
-            return
         prepared = self._destination.prepared if self._destination is not None else None
         local = prepared is not None and prepared.local
         said = headers.get(b"headway-outcome") if local else None
@@ -541,40 +521,75 @@ class Passage:
             complaint.param if told else None,
             retry_after=wait or (1 if outcome is Outcome.GATEWAY else None),
         )
-        if self._fall_back(problem):
-            return
-        if told and complaint.body is not None:
+        if told and complaint.body is not None and outcome is Outcome.REFUSED:
+            self._pass_refusal(problem, complaint.body)
+        else:
+            self._failed(Setback(problem, truth.may_be_tried_again(status), wait))
+
+    def _pass_refusal(self, problem: Problem, body: bytes) -> None:
+        """Let the caller read what the provider says of the request, in the bytes it said it."""
+        if not self._left_at:
             lines = JSON_TYPE + waiting(problem.retry_after)
             fields = self._fields(lines, spent=self._calls > 1)
-            self._call.respond(shown, fields, complaint.body)
-            self._end(outcome)
-        else:
-            self._fail(problem)
+            self._call.respond(problem.status, fields, body)
+        self._end(problem.outcome)
 
     # Failures
 
-    def _again(self, wait: float | None) -> bool:
-        """Send the request once more after a pause, if that is allowed; say whether it is."""
+    def _fail(self, problem: Problem, said: Whole | None = None) -> None:
+        """Be failed in a way that will be no better the next time; `said` as in `_failed`."""
+        self._failed(Setback(problem), said or self._watch)
+
+    def _failed(self, setback: Setback, said: Watch | Whole | None = None) -> None:
+        """Do what can be done for the caller.
+
+        `said`: the answer that is none, for what it says of its tokens.
+        """
+        if self._over:
+            return
+        other = self._other()
+        match next_step(self._course(other), setback, random.random()):  # noqa: S311 - no secret
+            case Again(pause):
+                self._send_again(pause)
+            case FallBack() if other is not None:
+                self._fall_back(other, setback.problem, said)
+            case FallBack() | Tell():
+                self._tell_caller(setback.problem, said)
+
+    def _course(self, other: Way | None) -> Course:
         destination = self._destination
-        if destination is None or self._call.answered or self._over or self._left_at:
-            return False
-        if destination.prepared.local or not self._request[0] or self._calls >= _MOST_CALLS:
-            return False
-        if self._fields_up.get(b"x-stainless-retry-count", b"0") != b"0":
-            return False  # the caller's own client tries again already
-        if wait is not None and wait > _LONGEST_BACKOFF:
-            return False
-        pause = min(_LONGEST_BACKOFF, _BACKOFF_SECONDS * 2**self._attempts)
-        pause = wait if wait is not None else pause * random.uniform(0.5, 1)  # noqa: S311
-        total = destination.prepared.deadlines.total
-        if self._age_ms() / 1000 + pause >= total:
-            return False
-        if self._resilience is not None and not self._resilience.take_retry():
-            return False
-        self._attempts += 1
+        retries, total = 0, 0.0
+        if destination is not None and self._request[0]:
+            prepared = destination.prepared
+            retries, total = prepared.retries, prepared.deadlines.total
+        return Course(
+            open=not self._call.answered and not self._left_at,
+            calls=self._calls,
+            retried=self._retried,
+            retries=retries,
+            budget=self._resilience is None or self._resilience.may_retry,
+            client_retries=self._fields_up.get(b"x-stainless-retry-count", b"0") != b"0",
+            age=self._age_ms() / 1000,
+            total=total,
+            fallback_total=other.destination.prepared.deadlines.total if other else None,
+        )
+
+    def _other(self) -> Way | None:
+        """Return where the request may go instead: whoever names a version wants no other."""
+        way = self._way
+        if way is None or self._fallen_back or way.assignment.pinned:
+            return None
+        try:
+            return self._pipeline.fallback(way.served)
+        except NotAnswered:
+            return None
+
+    def _send_again(self, pause: float) -> None:
+        if self._resilience is not None:
+            self._resilience.retried()
+        self._retried += 1
         self._forget_answer()
         self._pipeline.later(pause, self._resend)
-        return True
 
     def _resend(self) -> None:
         if self._over or self._destination is None:
@@ -591,24 +606,11 @@ class Passage:
         self._parts, self._answer_size, self._watch, self._held = [], 0, None, b""
         self._status, self._headers = 0, _NO_ANSWER
 
-    def _fall_back(self, problem: Problem, said: Watch | Whole | None = None) -> bool:
-        """Hand the request to the route's fallback, if it has one.
+    def _fall_back(self, other: Way, problem: Problem, said: Watch | Whole | None) -> None:
+        """Hand the request to the route's fallback.
 
-        The failure still counts, and so does what the answer cost that is given up: `said`.
+        The failure still counts, and so does what the answer cost that is given up.
         """
-        way = self._way
-        if way is None or self._fallen_back or self._call.answered or self._left_at:
-            return False
-        if problem.outcome not in _FALL_BACK_ON or way.assignment.pinned:
-            return False
-        if self._calls >= _MOST_CALLS:
-            return False
-        try:
-            other = self._pipeline.fallback(way.served)
-        except NotAnswered:
-            return False
-        if other is None:
-            return False
         spent, served_by = (NO_TOKENS, "") if said is None else (said.tokens, said.served_by)
         if self._lost:
             spent = together(self._lost, spent)
@@ -616,29 +618,21 @@ class Passage:
         if spent:
             self._spend(spent)
         self._fallen_back = True
-        self._attempts = 0
+        self._retried = 0
         self._forget_answer()
         self._lost = NO_TOKENS
         self._begin(other, self._pipeline.clock())
         try:
-            self._go(other.destination)
+            self._go(other)
         except NotAnswered as refused:
             self._fail(refused.problem)
-        return True
 
-    def _fail(self, problem: Problem, spent: Whole | None = None) -> None:
-        """End with a problem: as an answer, or within one that has begun.
-
-        `spent`: the answer that is none, for what it says of its tokens.
-        """
-        said = spent or self._watch
-        if self._over or self._fall_back(problem, said):
-            return
-        if self._left_at:
-            self._end_with(Outcome.GONE, said)
-            return
+    def _tell_caller(self, problem: Problem, said: Watch | Whole | None) -> None:
+        """End with a problem: as an answer, or within one that has begun."""
         call = self._call
-        if call.answered:
+        if self._left_at:
+            pass  # nobody is there to be told
+        elif call.answered:
             call.write(self._format.fault_event(problem))
             call.abort()
         else:
@@ -684,12 +678,15 @@ class Passage:
         if self._lost:
             tokens = together(self._lost, tokens)
         if self._left_at:
+            outcome = Outcome.GONE  # and counted as that when its caller left
             self._pipeline.reading_on -= 1
-        self._record(outcome, self._left_at or now, tokens, served_by)
+            if self._flight is not None:
+                latency = (self._left_at - self._call.last_byte_at) * 1000
+                self._pipeline.accumulator.told_later(self._flight, latency, tokens, served_by)
+        else:
+            self._count(outcome, now, tokens, served_by)
         if tokens or self._untold(outcome):
             self._spend(tokens)
-        if self._caller is not CONTROL:
-            self._pipeline.accumulator.key_ended(self._caller.id, outcome)
         if self._admission is not None:
             self._admission.ended()
         if self._pipeline.access is not None:
@@ -746,6 +743,18 @@ class Passage:
         if self._admission is not None:
             self._admission.spent(tokens, cost)
 
+    def _count(
+        self,
+        outcome: Outcome,
+        now: float,
+        tokens: Mapping[str, int] = NO_TOKENS,
+        served_by: str = "",
+    ) -> None:
+        """Record how it ended, for its version and for the key."""
+        self._record(outcome, now, tokens, served_by)
+        if self._caller is not CONTROL:
+            self._pipeline.accumulator.key_ended(self._caller.id, outcome)
+
     def _record(
         self,
         outcome: Outcome,
@@ -753,10 +762,11 @@ class Passage:
         tokens: Mapping[str, int] = NO_TOKENS,
         served_by: str = "",
     ) -> None:
-        if (known := self._resilience) is not None:
-            self._resilience = None
-            known.breaker.ended(now, good=self._answered_well(outcome))
-        flight, self._flight = self._flight, None
+        self._resilience = None
+        if (leave := self._leave) is not None:
+            self._leave = None
+            leave.ended(now, good=truth.fared_well(outcome, self._status))
+        flight = self._flight
         if flight is None:
             self._pipeline.accumulator.unrouted(outcome)
             return
@@ -768,12 +778,6 @@ class Passage:
             tokens=tokens,
             served_by=served_by,
         )
-
-    def _answered_well(self, outcome: Outcome) -> bool | None:
-        """Say how the provider fared: a 429 is an answer; what is not its doing tells nothing."""
-        if outcome is Outcome.PROVIDER:
-            return self._status == 429
-        return True if outcome in _ANSWERED else None
 
     def _age_ms(self) -> float:
         """Milliseconds since the last byte of the request."""
@@ -811,9 +815,6 @@ class Passage:
         )
 
 
-_CIRCUIT_OPEN: Final = Problem(
-    503, "this version's provider has failed again and again", Outcome.PROVIDER, "circuit_open"
-)
 _OUT_OF_PATIENCE: Final = Problem(
     504, "there is no answer yet, and your client waits no longer", Outcome.GONE, "caller_timeout"
 )
@@ -821,10 +822,6 @@ _NO_CONTENT: Final = Problem(
     504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
 )
 
-
-PACKED: Final = Problem(
-    415, "a packed body (Content-Encoding) is not taken", Outcome.CALLER, "unsupported_encoding"
-)
 _WORDS: Final = {
     Outcome.VERSION: "this version is not able to answer",
     Outcome.GATEWAY: "the process that runs this model is not ready",
@@ -835,10 +832,6 @@ _WORDS_ELSEWHERE: Final = {
     Outcome.VERSION: "the provider does not have the model that this version asks for",
 }
 _OUR_CREDENTIAL: Final = frozenset({401, 403})
-
-
-def _unreadable(words: str) -> Problem:
-    return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")
 
 
 def _wrong_path(destination: Destination) -> Problem:

@@ -21,7 +21,7 @@ import orjson
 from headway.auth.role import Permission
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
-from headway.gateway.body import check_size, malformed
+from headway.gateway.body import PACKED, check_size, malformed
 from headway.gateway.exchange import (
     NO_TOKENS,
     Ask,
@@ -34,7 +34,6 @@ from headway.gateway.exchange import (
     split_pin,
 )
 from headway.gateway.heads import JSON_TYPE, downward, said_with, upward, waiting
-from headway.gateway.passage import GONE, PACKED
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
@@ -215,10 +214,10 @@ class Through:
         self._status, self._headers = status, fields
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
             self._cancel()
-            self._fail(_unreadable("is compressed, which was not asked for"))
+            self._fail(truth.unreadable("is compressed, which was not asked for"))
         elif 300 <= status < 400:
             self._cancel()
-            self._fail(_unreadable("leads elsewhere, where nobody follows"))
+            self._fail(truth.unreadable("leads elsewhere, where nobody follows"))
         elif status >= 400:
             self._refusal = []
         else:
@@ -285,7 +284,7 @@ class Through:
 
     def _gone(self, call: Call) -> None:
         self._cancel()
-        self._end(GONE.get(call.refused, Outcome.CALLER))
+        self._end(truth.of_call(call.refused))
 
     def _unwritable(self, _call: Call) -> None:
         if self._sending is not None:
@@ -475,7 +474,3 @@ def _not_passed(model: str, version: str, path: str) -> Problem:
         Outcome.CALLER,
         "path_not_passed",
     )
-
-
-def _unreadable(words: str) -> Problem:
-    return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")

@@ -8,7 +8,7 @@ What all requests of one gateway share lives here; one request is a `passage.Pas
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hmac import compare_digest
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -19,7 +19,7 @@ from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
 from headway.gateway.limits import Addresses, FailedKeys, Guards
-from headway.gateway.resilience import Resiliences
+from headway.gateway.resilience import Leave, Resiliences
 from headway.gateway.spending import Spending
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
@@ -38,6 +38,9 @@ from headway.wire.upstream import Pool
 _SHORT: Final = 128
 _MOST_KEPT: Final = 4096
 _UNKNOWN_KEY: Final = "no key that works was presented"
+_CIRCUIT_OPEN: Final = Problem(
+    503, "this version's provider has failed again and again", Outcome.PROVIDER, "circuit_open"
+)
 
 Access = Callable[[Mapping[str, object]], object]
 """Takes what one request came to, for a line of the log."""
@@ -359,6 +362,22 @@ class Pipeline:
         release, prepared = found
         assignment = self._pin(served, release, NO_HINTS)
         return Way(served, self.compiler.outside(served, release, prepared), assignment, 0)
+
+    def leave(self, way: Way) -> Leave | None:
+        """Return with what a version's provider is called; None: no breaker has a say.
+
+        While a deployment is judged none opens: what it holds back would be missing in the
+        evidence, and its refusals would make one failure of many. Raises `NotAnswered` while the
+        breaker is open.
+        """
+        if way.served.route.epoch is not None:
+            return None
+        breaker = self.resiliences.of(way.destination.release.digest).breaker
+        now = self.monotonic()
+        leave = breaker.admit(now)
+        if leave is None:
+            raise NotAnswered(replace(_CIRCUIT_OPEN, retry_after=int(breaker.wait(now)) + 1))
+        return leave
 
     def new_unit(self) -> str:
         """Return a unit that no other request has."""

@@ -7,6 +7,9 @@
 
 Pure; one `Resilience` per version and gateway process, on the loop's thread. Only what the
 provider did wrong is told here: what the caller caused, and a 429, say nothing of its health.
+
+A request goes with a `Leave`, which is worth something until the state changes. So what was sent
+before a breaker opened is never taken for the one that tries.
 """
 
 from enum import StrEnum
@@ -36,13 +39,26 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
+class Leave:
+    """What requests go with that a breaker lets through: the same for all in one state."""
+
+    __slots__ = ("_breaker",)
+
+    def __init__(self, breaker: "Breaker") -> None:
+        self._breaker = breaker
+
+    def ended(self, now: float, *, good: bool | None) -> None:
+        """Tell how a request ended that went with it; None: that says nothing."""
+        self._breaker.ended(self, now, good=good)
+
+
 class Breaker:
     """Opens after five failures in a row, or when half of ten or more within 10 s failed.
 
     It rests for a second, twice as long after each probe that fails, 30 s at most.
     """
 
-    __slots__ = ("_failed", "_rest", "_row", "_seen", "_since", "_until", "state")
+    __slots__ = ("_failed", "_leave", "_rest", "_row", "_seen", "_since", "_until", "state")
 
     def __init__(self) -> None:
         self.state = State.CLOSED
@@ -51,22 +67,29 @@ class Breaker:
         self._since = 0.0
         self._rest = _FIRST_REST_SECONDS
         self._until = 0.0
+        self._leave = Leave(self)
+        """Of the present state; any other is of one that is over."""
 
-    def admit(self, now: float) -> float:
-        """Return 0 if a request may go, else for how many seconds none may.
+    def admit(self, now: float) -> Leave | None:
+        """Return with what a request may go; None: it may not, and `wait` says how long.
 
         `now` in monotonic seconds. A request that is let through while half open is the probe.
         """
-        if self.state is State.CLOSED:
-            return 0.0
-        if now < self._until:
-            return self._until - now
-        self.state = State.HALF_OPEN
-        self._until = now + _PROBE_SECONDS
-        return 0.0
+        if self.state is not State.CLOSED:
+            if now < self._until:
+                return None
+            self._change(State.HALF_OPEN)
+            self._until = now + _PROBE_SECONDS
+        return self._leave
 
-    def ended(self, now: float, *, good: bool | None) -> None:
-        """Take note of how a request ended that was let through; None: that says nothing."""
+    def wait(self, now: float) -> float:
+        """Return for how many seconds no request may go."""
+        return 0.0 if self.state is State.CLOSED else max(0.0, self._until - now)
+
+    def ended(self, leave: Leave, now: float, *, good: bool | None) -> None:
+        """Take note of how a request ended that went with a leave; see `Leave.ended`."""
+        if leave is not self._leave:
+            return  # it was sent in a state that is over, and tells of that time
         if good is None:
             if self.state is State.HALF_OPEN:
                 self._until = now  # the next one tries
@@ -77,7 +100,7 @@ class Breaker:
 
     def _probed(self, now: float, *, good: bool) -> None:
         if good:
-            self.state = State.CLOSED
+            self._change(State.CLOSED)
             self._rest = _FIRST_REST_SECONDS
             self._forget(now)
         else:
@@ -98,9 +121,13 @@ class Breaker:
             self._open(now)
 
     def _open(self, now: float) -> None:
-        self.state = State.OPEN
+        self._change(State.OPEN)
         self._until = now + self._rest
         self._forget(now)
+
+    def _change(self, state: State) -> None:
+        self.state = state
+        self._leave = Leave(self)
 
     def _forget(self, now: float) -> None:
         self._row = self._seen = self._failed = 0
@@ -120,12 +147,14 @@ class Resilience:
         """Count one request, not a retry."""
         self._credit = min(_CREDIT, self._credit + SHARE)
 
-    def take_retry(self) -> bool:
-        """Take one retry from the budget; say whether there was one."""
-        if self._credit < 1:
-            return False
+    @property
+    def may_retry(self) -> bool:
+        """Say whether the budget has a retry left."""
+        return self._credit >= 1
+
+    def retried(self) -> None:
+        """Take one retry from the budget."""
         self._credit -= 1
-        return True
 
 
 class Resiliences:

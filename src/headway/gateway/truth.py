@@ -38,6 +38,28 @@ _TIMEOUTS: Final = frozenset(
     }
 )
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
+_ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
+_LEFT: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
+
+
+def of_call(refused: int | None) -> Outcome:
+    """Return what a call is that ended by itself, by the status with which the engine refused it.
+
+    None: its caller left. Any but our own fault is of a body that could not be taken.
+    """
+    return _LEFT.get(refused, Outcome.CALLER)
+
+
+def fared_well(outcome: Outcome, status: int) -> bool | None:
+    """Say how a provider fared: a 429 is an answer; None: it was not its doing."""
+    if outcome is Outcome.PROVIDER:
+        return status == 429
+    return True if outcome in _ANSWERED else None
+
+
+def unreadable(words: str) -> Problem:
+    """Return the problem of an answer that cannot be one."""
+    return Problem(502, f"the provider's answer {words}", Outcome.PROVIDER, "upstream_error")
 
 
 def of_status(
