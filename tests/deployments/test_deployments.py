@@ -260,7 +260,9 @@ def test_restored_version_that_does_not_answer_fails_the_rollback_and_is_tried_a
     assert world.rollbacks.list()[0].state is RollbackState.FAILED
 
     world.run(30 * SECOND)
-    assert world.row(deployment).state is State.ROLLED_BACK
+    row = world.row(deployment)
+    assert row.state is State.ROLLED_BACK
+    assert row.because == "aborted by ada; 1.0.0 answers again"
     assert world.rollbacks.list()[0].state is RollbackState.FINISHED
 
 

@@ -330,6 +330,25 @@ def test_failed_rollback_goes_on_to_the_fallback_of_the_route() -> None:
     assert world.shares() == {"1.2.0": 10_000}
 
 
+def test_failed_rollback_that_has_nowhere_to_go_is_looked_at_ever_less_often() -> None:
+    world = World()
+    world.gateway()
+    stable_for_days(world, "1.0.0", "1.1.0")
+    rollback = back(world)
+    world.run(61 * SECOND, answers=False)
+    looks = []
+    for minute in range(10):
+        seen = world.rollbacks.get(rollback.id).revision
+        world.run(MINUTE, step=250, answers=False)
+        looks.append((minute, world.rollbacks.get(rollback.id).revision - seen))
+
+    assert looks[0][1] <= 10
+    assert all(many <= 2 for _, many in looks[2:])
+    world.courier()
+    world.tick()
+    assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
 def test_failed_rollback_is_ended_by_whoever_changes_the_route(world: World) -> None:
     rollback = back(world)
     world.run(62 * SECOND, answers=False)
@@ -376,4 +395,4 @@ def test_abandoned_rollback_is_over(world: World) -> None:
     (row,) = world.rollbacks.list(limit=1)
     assert (row.state, row.finished_at is None) == (RollbackState.FAILED, False)
     with world.begin() as work:
-        assert row.id not in [one.id for one in work.rollbacks.unfinished()]
+        assert row.id not in [one.id for one in work.rollbacks.due()]

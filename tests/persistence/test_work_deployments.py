@@ -292,13 +292,32 @@ def test_a_rollback_has_a_history_of_its_own(begin: Begin) -> None:
     )
     with begin() as work:
         assert work.rollbacks.get("rb_1") == saved
-        assert [one.id for one in work.rollbacks.unfinished()] == ["rb_2"]
+        assert [one.id for one in work.rollbacks.due()] == ["rb_2"]
         found = work.rollbacks.list(model="digits", environment=None, before="rb_2", limit=9)
         assert list(found) == [saved]
     with pytest.raises(Conflict):
         do(begin, lambda work: work.rollbacks.save(ROLLBACK))
     with pytest.raises(NotFound):
         ask(begin, lambda work: work.rollbacks.get("rb_9"))
+
+
+def test_a_rollback_is_due_when_its_time_has_come_or_an_answer_has(begin: Begin) -> None:
+    do(begin, lambda work: work.rollbacks.add(ROLLBACK))
+    do(begin, lambda work: work.rollbacks.add(replace(ROLLBACK, id="rb_2", deployment="dep_1")))
+    do(begin, lambda work: work.outbox.add(event(), message("probe 1", deployment="rb_1")))
+
+    def due() -> list[str]:
+        return [one.id for one in ask(begin, lambda work: work.rollbacks.due())]
+
+    assert due() == ["rb_1"]
+    looked = do(begin, lambda work: work.rollbacks.save(ROLLBACK, wake_in=HOUR))
+    assert due() == []
+    do(begin, lambda work: work.outbox.claim_messages(owner="me", lease=HOUR, limit=1))
+    do(begin, lambda work: work.outbox.answer("probe 1", {"ok": True}, owner="me"))
+    assert due() == ["rb_1"]
+    with pytest.raises(Conflict):  # a look that began before the answer puts nothing off
+        do(begin, lambda work: work.rollbacks.save(looked, wake_in=HOUR))
+    assert due() == ["rb_1"]
 
 
 def test_the_tables_know_the_states_as_the_domain_does() -> None:

@@ -1,8 +1,10 @@
 """What every work promises of flushes, sums, evidence and scores, asked of each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from tests.conftest import Begin, Work
@@ -17,6 +19,7 @@ from tests.persistence.examples import (
     flush,
     key,
     measurement,
+    route,
     start,
 )
 
@@ -25,6 +28,7 @@ from headway.kernel.errors import Conflict, NotFound
 from headway.persistence import work as sql
 from headway.testing import memory
 from headway.tracking.measurement import Batch, FirstEvent, Measurement, Score, Veto
+from headway.tracking.served import KIND, ServedBy
 from headway.tracking.sketch import Sketch
 
 MINUTE_OF_NOON = NOON - NOON % MINUTE
@@ -391,3 +395,44 @@ def test_scores_are_summed_up_per_version_and_name(begin: Begin) -> None:
     )
     assert do(begin, lambda work: work.scores.prune(before=NOON, limit=9)) == 1
     assert do(begin, lambda work: work.scores.prune(before=NOON + 1, limit=2)) == 2
+
+
+class Interrupted:
+    """A work in whose last moment something else happens."""
+
+    def __init__(self, work: Work, by: Callable[[], None]) -> None:
+        self._work = work
+        self._by = by
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a work has
+        return getattr(self._work, name)
+
+    def commit(self) -> None:
+        self._by()
+        self._work.commit()
+
+
+def test_two_control_processes_that_look_at_once_tell_of_another_model_once(begin: Begin) -> None:
+    start(begin)
+    do(begin, lambda work: work.routes.add(route()))
+    old, new = (measurement(minute=NOON - ago, served_by={name: 1}) for ago, name in _SERVED)
+    flush(begin, batch(measurements=(old, new)))
+
+    def look() -> None:
+        with suppress(Conflict):
+            ServedBy(begin, lambda: NOON).look()
+
+    @contextmanager
+    def interrupted() -> Iterator[Interrupted]:
+        with begin() as work:
+            yield Interrupted(work, look)
+
+    with suppress(Conflict):
+        ServedBy(interrupted, lambda: NOON).look()
+    look()
+
+    told = ask(begin, lambda work: work.outbox.history(limit=9))
+    assert [event.kind for event in told].count(KIND) == 1
+
+
+_SERVED = ((10 * MINUTE, "gpt-a"), (0, "gpt-b"))

@@ -462,11 +462,12 @@ def _failed(s: Situation) -> Decision:
         return done
     if undo.retry_at is not None and s.now >= undo.retry_at:
         further = not s.behind and s.targets > 0
-        because = (
-            "the restored version does not answer: on to the next one that can"
+        what = (
+            f"{undo.version} does not answer: on to the next one that can"
             if further
             else "trying again to go back"
         )
+        because = f"{_origin(s.deployment.because)} | {what}"
         return Decision(act=TryBack(further), because=because, settles=s.intents)
     return Decision(act=Wait(SECOND), because=_why_not_back(s, undo), settles=s.intents)
 

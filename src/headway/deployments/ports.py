@@ -76,11 +76,15 @@ class Rollbacks(Protocol):
     def get(self, rollback_id: str) -> Rollback:
         """Return it, or raise `NotFound`."""
 
-    def save(self, rollback: Rollback) -> Rollback:
-        """`Conflict` if the revision is not the stored one."""
+    def save(self, rollback: Rollback, *, wake_in: int = 0) -> Rollback:
+        """`Conflict` if the revision is not the stored one, or an answer came meanwhile.
 
-    def unfinished(self) -> Sequence[Rollback]:
-        """Return those without a `finished_at`: they wait, or have failed and are tried again."""
+        `wake_in`: in how many ms it is due again; an answer to one of its messages makes it due
+        at once.
+        """
+
+    def due(self) -> Sequence[Rollback]:
+        """Return those that no deployment sees to, are not over, and are to be looked at now."""
 
     def list(
         self, *, model: str | None, environment: str | None, before: str | None, limit: int

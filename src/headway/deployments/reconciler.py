@@ -94,7 +94,7 @@ class Reconciler:
         with self.begin() as work:
             steady = self.pace.steady(work.now())
             claimed = work.deployments.claim(owner=self.owner, lease=LEASE)
-            rollbacks = [one for one in work.rollbacks.unfinished() if one.deployment is None]
+            rollbacks = work.rollbacks.due()
             work.commit()
         if not steady:
             self.tell("the clock jumped: nothing advances at this look")

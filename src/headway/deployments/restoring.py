@@ -16,7 +16,13 @@ from typing import Final
 from headway.deployments import change
 from headway.deployments.change import Target, serving
 from headway.deployments.checks import Answer
-from headway.deployments.decision import ANSWER_WITHIN, GOOD_ANSWERS, PROBE_EVERY, retry_pause
+from headway.deployments.decision import (
+    ANSWER_WITHIN,
+    GOOD_ANSWERS,
+    PROBE_EVERY,
+    SOON,
+    retry_pause,
+)
 from headway.deployments.look import LIVING, chain_of, good_answers
 from headway.deployments.notices import rollback_notices
 from headway.deployments.ports import Begin, Work
@@ -125,13 +131,14 @@ class Restorer:
         if version is not None and probes and _again(probes, now, late=late):
             event = _event(rollback, "rollback.probe", f"{version} is asked again", now)
             work.outbox.add(event, *_asked(work, rollback, version, len(probes) + 1, now))
+        work.rollbacks.save(rollback, wake_in=_pause(work, rollback, now))
         return False
 
     def _goes_on(self, work: Work, failed: Rollback, current: Route, version: str) -> bool:
         """Go on to the next version of the chain, if its time has come and one is left."""
         now = work.now()
         walked = _walked(work, failed)
-        if now < failed.created_at + ANSWER_WITHIN + retry_pause(len(walked)):
+        if now < _goes_on_at(failed, walked):
             return False
         revisions = {row.published for row in walked} | {walked[-1].from_revision}
         tried = {
@@ -223,6 +230,24 @@ def _again(probes: Sequence[Message], now: int, *, late: bool) -> bool:
     return last.answered_at is not None and now >= last.answered_at + (
         MINUTE if late else PROBE_EVERY
     )
+
+
+def _goes_on_at(failed: Rollback, walked: Sequence[Rollback]) -> int:
+    return failed.created_at + ANSWER_WITHIN + retry_pause(len(walked))
+
+
+def _pause(work: Work, rollback: Rollback, now: int) -> int:
+    """Return when to look again, ms; an answer to a probe does not wait for it.
+
+    A failed one is looked at ever less often: what may still come of it (a gateway that follows,
+    good answers, another change of the route) hurries nobody, and it may last for days.
+    """
+    if rollback.state is RollbackState.COMMITTED:
+        return SOON
+    failed_for = now - rollback.created_at - ANSWER_WITHIN
+    pause = min(max(failed_for, SOON), MINUTE)
+    goes_on_in = _goes_on_at(rollback, _walked(work, rollback)) - now
+    return min(pause, goes_on_in) if goes_on_in > 0 else pause
 
 
 def _event(rollback: Rollback, kind: str, why: str, at: int) -> Event:

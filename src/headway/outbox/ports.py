@@ -15,6 +15,12 @@ class Outbox(Protocol):
         A message whose key is there already is left as it is.
         """
 
+    def line_up(self) -> None:
+        """Let nobody else write events until this work is over; what they wrote is seen from now.
+
+        Who was faster is waited for, or makes this a `Conflict`.
+        """
+
     def history(
         self,
         *,

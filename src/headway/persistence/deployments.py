@@ -151,6 +151,18 @@ def wake(transaction: Transaction, deployment_id: str) -> bool:
     return transaction.run(woken) == 1
 
 
+def wake_owner(transaction: Transaction, owner_id: str) -> None:
+    """Make due at once whatever waits for an answer: a deployment, or a rollback without one.
+
+    The rollback's revision counts it: else a look that began before the answer came would end by
+    putting the next one off.
+    """
+    if wake(transaction, owner_id):
+        return
+    woken = sa.update(rollbacks).where(rollbacks.c.id == owner_id)
+    transaction.run(woken.values(wake_at=now(), revision=rollbacks.c.revision + 1))
+
+
 def _held(deployment: Deployment) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         _t.id == deployment.id,
@@ -243,18 +255,21 @@ class SqlRollbacks:
             raise NotFound(f"there is no rollback {rollback_id!r}")
         return _rollback(row)
 
-    def save(self, rollback: Rollback) -> Rollback:
+    def save(self, rollback: Rollback, *, wake_in: int = 0) -> Rollback:
         saved = replace(rollback, revision=rollback.revision + 1)
         as_read = (rollbacks.c.id == rollback.id, rollbacks.c.revision == rollback.revision)
-        save = sa.update(rollbacks).where(*as_read).values(_rollback_row(saved))
+        row = _rollback_row(saved) | {"wake_at": now() + wake_in}
+        save = sa.update(rollbacks).where(*as_read).values(row)
         if self._transaction.run(save) != 1:
             self.get(rollback.id)
             raise Conflict(f"somebody else changed the rollback {rollback.id}; look again")
         return saved
 
-    def unfinished(self) -> Sequence[Rollback]:
-        query = sa.select(rollbacks).where(rollbacks.c.finished_at.is_(None))
-        return [_rollback(row) for row in self._transaction.rows(query.order_by(rollbacks.c.id))]
+    def due(self) -> Sequence[Rollback]:
+        table = rollbacks.c
+        alone = (table.finished_at.is_(None), table.deployment.is_(None))
+        query = sa.select(rollbacks).where(*alone, table.wake_at <= now()).order_by(table.id)
+        return [_rollback(row) for row in self._transaction.rows(query)]
 
     def list(
         self, *, model: str | None, environment: str | None, before: str | None, limit: int

@@ -10,7 +10,7 @@ from headway.kernel.canonical import Json
 from headway.kernel.errors import Conflict
 from headway.outbox.event import Event
 from headway.outbox.message import Message
-from headway.persistence.deployments import wake
+from headway.persistence.deployments import wake_owner
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import free, insert_new
 from headway.persistence.tables import events, messages, now
@@ -112,8 +112,14 @@ class SqlOutbox:
         )
         row = self._transaction.row(given_back)
         if row is not None and row.deployment is not None and tell:
-            wake(self._transaction, row.deployment)
+            wake_owner(self._transaction, row.deployment)
         return row is not None
+
+    def line_up(self) -> None:
+        if self._transaction.dialect == "postgresql":
+            self._transaction.run(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AFTER_ANOTHER)))
+        else:
+            self._transaction.now()  # with its first statement it is SQLite's only writer
 
     def _write(self) -> None:
         """Write the events, as the last thing of a transaction.
@@ -125,8 +131,7 @@ class SqlOutbox:
         unwritten, self._unwritten = self._unwritten, []
         if not unwritten:
             return
-        if self._transaction.dialect == "postgresql":
-            self._transaction.run(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AFTER_ANOTHER)))
+        self.line_up()
         rows = [{name: getattr(event, name) for name in _EVENT_FIELDS[:-1]} for event in unwritten]
         for row in rows:  # one by one: their order is the order of their numbers
             self._transaction.run(sa.insert(events), row)

@@ -334,6 +334,7 @@ snapshots: Final = _table(
 ACTIVE: Final = ("running", "paused", "rolling_back", "rollback_failed")
 FINISHED: Final = ("succeeded", "rolled_back", "cancelled", "abandoned")
 _active: Final = sa.text(f"state IN ({', '.join(map(repr, ACTIVE))})")
+_alone: Final = sa.text("finished_at IS NULL AND deployment IS NULL")
 _unfinished: Final = sa.text(f"state NOT IN ({', '.join(map(repr, FINISHED))})")
 
 deployments: Final = _table(
@@ -400,8 +401,9 @@ rollbacks: Final = _table(
     _text_or_null("deployment"),
     _int_or_null("finished_at"),
     _int("revision"),
+    sa.Column("wake_at", Int, nullable=False, server_default="0"),
     sa.Index(None, "route", "id"),
-    sa.Index(None, "state"),
+    sa.Index("ix_rollbacks_due", "wake_at", sqlite_where=_alone, postgresql_where=_alone),
 )
 
 vetoes: Final = _table(

@@ -168,6 +168,7 @@ class Tables:
         self._rows: dict[str, Rows[Any, Any]] = {}
         self._changes_view = False
         self._generation: int | None = None
+        self.line: Rows[str, int] = self._table("line")
         self.settings: Rows[str, str] = self._table("settings")
         self.models: Rows[str, Model] = self._table("models")
         self.names: Rows[str, str] = self._table("names")
@@ -192,6 +193,7 @@ class Tables:
         self.active: Rows[str, str] = self._table("active deployments")
         self.intents: Rows[int, tuple[Intent, bool]] = self._table("intents")
         self.rollbacks: Rows[str, Rollback] = self._table("rollbacks")
+        self.rollbacks_due: Rows[str, int] = self._table("rollbacks_due")
         self.vetoes: Rows[int, Veto] = self._table("vetoes")
         self.events: Rows[int, Event] = self._table("events")
         self.messages: Rows[str, _Queued] = self._table("messages")
@@ -932,20 +934,33 @@ class MemoryRollbacks(_Repository):
         if self._t.rollbacks.get(rollback.id) is not None:
             raise Conflict(f"there is a rollback {rollback.id} already")
         self._t.rollbacks.put(rollback.id, rollback)
+        self._t.rollbacks_due.put(rollback.id, 0)
 
     def get(self, rollback_id: str) -> Rollback:
         return _there(self._t.rollbacks.get(rollback_id), f"rollback {rollback_id!r}")
 
-    def save(self, rollback: Rollback) -> Rollback:
+    def save(self, rollback: Rollback, *, wake_in: int = 0) -> Rollback:
         if self.get(rollback.id).revision != rollback.revision:
             raise Conflict(f"somebody else changed the rollback {rollback.id}; look again")
         saved = replace(rollback, revision=rollback.revision + 1)
         self._t.rollbacks.put(rollback.id, saved)
+        self._t.rollbacks_due.put(rollback.id, self._t.clock() + wake_in)
         return saved
 
-    def unfinished(self) -> Sequence[Rollback]:
-        found = [one for one in self._t.rollbacks.all() if one.finished_at is None]
+    def due(self) -> Sequence[Rollback]:
+        now = self._t.clock()
+        found = [
+            one
+            for one in self._t.rollbacks.all()
+            if one.finished_at is None
+            and one.deployment is None
+            and (self._t.rollbacks_due.get(one.id) or 0) <= now
+        ]
         return sorted(found, key=lambda one: one.id)
+
+    def wake(self, rollback_id: str) -> None:
+        if (woken := self._t.rollbacks.get(rollback_id)) is not None:
+            self.save(woken)
 
     def list(
         self, *, model: str | None, environment: str | None, before: str | None, limit: int
@@ -965,6 +980,9 @@ class MemoryVetoes(_Repository):
 
 
 class MemoryOutbox(_Repository):
+    def line_up(self) -> None:
+        self._t.line.put("events", (self._t.line.get("events") or 0) + 1)
+
     def add(self, event: Event, *messages: Message) -> None:
         seq = self._t.store.number("events")
         self._t.events.put(seq, replace(event, seq=seq, detail=_stored(event.detail)))
@@ -1047,8 +1065,9 @@ class MemoryOutbox(_Repository):
         return queued if queued and owner and queued.message.lease_owner == owner else None
 
     def _wake(self, message: Message) -> None:
-        if message.deployment is not None:
-            MemoryDeployments(self._t).wake(message.deployment)
+        owner = message.deployment
+        if owner is not None and not MemoryDeployments(self._t).wake(owner):
+            MemoryRollbacks(self._t).wake(owner)
 
 
 class MemoryGateways(_Repository):

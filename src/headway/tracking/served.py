@@ -24,6 +24,7 @@ MOST_NAMES: Final = 64
 """Of one version: a provider that reports another name with each answer is told of no longer."""
 _EVENTS: Final = 100
 _NONE: Final[frozenset[str]] = frozenset()
+_NOBODY: Final[frozenset[tuple[str, str]]] = frozenset()
 
 Names: TypeAlias = Mapping[str, frozenset[str]]
 """What each version was served by."""
@@ -99,7 +100,10 @@ class ServedBy:
             known = names(read(since=since - LOOKS_BACK, until=since))
         recent = names(read(since=since, until=now + 1))
         found = changes(known, recent)
-        told = _told(work, route, since) if found else frozenset()
+        told = _NOBODY
+        if found:  # who looks at the same moment has told it, or waits and then sees it told
+            work.outbox.line_up()
+            told = _told(work, route, since)
         new = [each for each in found if not {(each.version, name) for name in each.new} <= told]
         both = {
             version: known.get(version, _NONE) | recent.get(version, _NONE)
