@@ -87,6 +87,7 @@ OTHER_PATHS: Mapping[str, object] = {
         "status": "validating",
     },
     "/v1/audio/speech": {"this": "would be sound"},
+    "/v1/audio/transcriptions": {"text": "good evening"},
 }
 
 
@@ -306,10 +307,11 @@ def test_other_paths_of_a_provider_are_used(here: Here, tmp_path: Path) -> None:
 
     said = typed(page, tmp_path, here.environment())
 
-    assert "aGk= batch-7 26" in said
+    assert "aGk= batch-7 26 good evening" in said
     assert here.asked("/v1/images/generations").json["model"] == "gpt-image-1"
     assert b"questions.jsonl" in here.asked("/v1/files").body
     assert here.asked("/v1/audio/speech").json["model"] == "gpt-image-1"
+    assert b'name="model"\r\n\r\ngpt-image-1\r\n' in here.asked("/v1/audio/transcriptions").body
 
 
 def test_callers_change_nothing_when_their_model_goes_from_gpt_to_claude(

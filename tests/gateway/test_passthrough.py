@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from email import message_from_bytes
+from email.policy import HTTP
 from typing import Any
 
 import anthropic
@@ -240,6 +242,126 @@ def test_claudes_client_reads_refusals_too(passing: Passing) -> None:
         client.beta.files.list(extra_headers={"Headway-Model": "shut"})
 
 
+def form_of(received: Received) -> dict[str, bytes]:
+    """Read a form as a provider does: by the standard library, not by what is tested."""
+    head = f"Content-Type: {received.headers['content-type']}\r\n\r\n".encode()
+    parts = message_from_bytes(head + received.body, policy=HTTP).iter_parts()
+    form: dict[str, bytes] = {}
+    for part in parts:
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        form[str(part.get_param("name", header="content-disposition"))] = content
+    return form
+
+
+def test_a_sound_is_transcribed_by_the_model_that_the_form_names(passing: Passing) -> None:
+    passing.answers({"text": "good evening"})
+    sound = bytes(range(256)) * 4_000
+    found = passing.traffic.client().audio.transcriptions.create(
+        model="bot", file=("a.wav", sound), language="en"
+    )
+    assert found.text == "good evening"
+    assert passing.received.headers["content-length"] == str(len(passing.received.body))
+    form = form_of(passing.received)
+    assert form == {"model": b"gpt-upstream", "language": b"en", "file": sound}
+    assert passing.traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_a_form_may_name_a_version_and_a_header_another_model(passing: Passing) -> None:
+    passing.answers({"text": "?"})
+    client = passing.traffic.client()
+    client.audio.transcriptions.create(model="bot@1.0.0", file=("a.wav", b"abc"))
+    headers = {"Headway-Model": "bot"}
+    client.audio.transcriptions.create(
+        model="gpt-upstream", file=("a.wav", b"abc"), extra_headers=headers
+    )
+    forms = [form_of(request) for request in passing.provider.requests]
+    assert forms == [{"model": b"gpt-upstream", "file": b"abc"}] * 2
+
+
+FORM = "multipart/form-data; boundary=b0"
+FILE_PART = b'--b0\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n'
+MODEL_PART = b'--b0\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n'
+
+
+@pytest.mark.parametrize("chunked", ["whole", "chunks"])
+def test_a_form_may_name_its_model_behind_its_files(passing: Passing, chunked: str) -> None:
+    """As `curl -F file=@a.wav -F model=bot` writes it."""
+    passing.answers({"text": "?"})
+    body = FILE_PART % (b"x" * 300_000) + MODEL_PART % b"bot" + b"--b0--\r\n"
+    sent = body if chunked == "whole" else iter([body[:200_000], body[200_000:]])
+    status, _, _ = passing.send(
+        "POST", "/v1/audio/transcriptions", sent, content_type=FORM, headway_model=""
+    )
+    assert status == 200
+    assert form_of(passing.received) == {"file": b"x" * 300_000, "model": b"gpt-upstream"}
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "status", "code"),
+    [
+        (FILE_PART % b"x", {"headway_model": ""}, 400, "model_missing"),
+        (MODEL_PART % b"", {"headway_model": ""}, 400, "model_missing"),
+        (MODEL_PART % b"nobody", {"headway_model": ""}, 404, "model_not_found"),
+        (MODEL_PART % b"shut", {"headway_model": ""}, 404, "path_not_passed"),
+        (MODEL_PART % b"a" + MODEL_PART % b"b", {}, 400, "invalid_value"),
+        (FILE_PART % (b"x" * 2_000_000) + MODEL_PART % b"bot", {}, 400, "wrong_order"),
+    ],
+)
+def test_odd_forms_are_refused_in_words(
+    passing: Passing, body: bytes, fields: dict[str, str], status: int, code: str
+) -> None:
+    passing.answers({})
+    found, _, said = passing.send(
+        "POST", "/v1/audio/transcriptions", body + b"--b0--\r\n", content_type=FORM, **fields
+    )
+    assert (found, json.loads(said)["error"]["code"]) == (status, code)
+
+
+def test_a_large_form_that_names_no_model_is_not_held_for_ever(passing: Passing) -> None:
+    gateway = passing.traffic.gateway
+    gateway.on_loop(lambda: setattr(gateway.gateway.pipeline, "body_limit", 100_000))
+    body = FILE_PART % (b"x" * 400_000) + MODEL_PART % b"bot" + b"--b0--\r\n"
+    status, _, said = passing.send(
+        "POST", "/v1/audio/transcriptions", body, content_type=FORM, headway_model=""
+    )
+    assert (status, json.loads(said)["error"]["code"]) == (400, "model_missing")
+    assert passing.provider.requests == []
+
+
+def test_breaker_that_passed_requests_opened_spares_the_provider_all_others(
+    passing: Passing,
+) -> None:
+    passing.traffic.serve(
+        route_of("bot", [("stable", "1.0.0", 10_000)]),
+        versions={("bot", "1.0.0"): passing.traffic.target(passes=PASSES)},
+    )
+    passing.provider.script = lambda _: Reply(status=500, error="the engine fell over")
+    for _ in range(5):
+        assert passing.send("GET", "/v1/files")[0] == 500
+    status, fields, said = passing.send("GET", "/v1/files")
+    assert (status, fields["retry-after"]) == (503, "1")
+    assert json.loads(said)["error"]["code"] == "circuit_open"
+    with pytest.raises(openai.InternalServerError, match="failed again and again"):
+        passing.traffic.client().chat.completions.create(
+            model="bot", messages=[{"role": "user", "content": "?"}]
+        )
+    assert len(passing.provider.requests) == 5
+    assert passing.traffic.gateway.outcomes() == {"1.0.0": {"provider": 7}}
+
+    passing.answers({})
+    pipeline = passing.traffic.gateway.gateway.pipeline
+    later = passing.traffic.gateway.on_loop(pipeline.monotonic) + 2
+    pipeline.monotonic = lambda: later
+    assert [passing.send("GET", "/v1/files")[0] for _ in range(2)] == [200, 200]
+
+
+def test_files_that_are_not_there_open_no_breaker(passing: Passing) -> None:
+    passing.traffic.serve(versions={("bot", "1.0.0"): passing.traffic.target(passes=PASSES)})
+    passing.provider.script = lambda _: Reply(status=404, error="No such File object")
+    assert [passing.send("GET", "/v1/files/x")[0] for _ in range(8)] == [404] * 8
+
+
 def test_claudes_files_pass(passing: Passing) -> None:
     target = passing.traffic.target(
         provider="anthropic", base_url=passing.provider.root, passes=["files"]
@@ -419,11 +541,11 @@ BOUND = 48 << 20
 """Buffers of two sockets' kernels and of the gateway; far below `LARGE`."""
 
 
-def head(passing: Passing, method: str, length: int) -> bytes:
+def head(passing: Passing, method: str, length: int, kind: str = "text/plain") -> bytes:
     key = passing.traffic.gateway.key
     return (
         f"{method} /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
-        f"Headway-Model: bot\r\nContent-Length: {length}\r\n\r\n"
+        f"Headway-Model: bot\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
 
 
@@ -448,6 +570,32 @@ def test_an_upload_waits_for_a_provider_that_does_not_read(passing: Passing, slo
         assert caller.recv(65_536).startswith(b"HTTP/1.1 200")
     server.join(20)
     assert slow.read == LARGE
+
+
+def test_a_form_passes_in_bounded_memory(passing: Passing, slow: Slow) -> None:
+    """Its model is renamed at its beginning; its file waits for the provider like any other."""
+    passing.serve(base_url=f"http://127.0.0.1:{slow.port}/v1", timeouts={"idle": "20s"})
+    ours = MODEL_PART % b"gpt-upstream" + FILE_PART % bytes(LARGE) + b"--b0--\r\n"
+    theirs = MODEL_PART % b"bot" + FILE_PART % bytes(LARGE) + b"--b0--\r\n"
+    server = threading.Thread(target=slow.take, args=(len(ours),))
+    server.start()
+    with socket.create_connection(("127.0.0.1", passing.traffic.gateway.port)) as caller:
+        caller.sendall(head(passing, "POST", len(theirs), FORM))
+        caller.settimeout(0.5)
+        rest = memoryview(theirs)
+        try:
+            while rest:
+                rest = rest[caller.send(rest[: 1 << 20]) :]
+        except TimeoutError:
+            pass
+        assert len(theirs) - len(rest) < BOUND
+        slow.go_on.set()
+        caller.settimeout(20)
+        while rest:
+            rest = rest[caller.send(rest[: 1 << 20]) :]
+        assert caller.recv(65_536).startswith(b"HTTP/1.1 200")
+    server.join(20)
+    assert slow.read == len(ours)
 
 
 def test_a_download_waits_for_a_caller_who_does_not_read(passing: Passing, slow: Slow) -> None:

@@ -2,14 +2,14 @@
 
     take ── which model ── undrawn: the stable version ── allowed? ── both bodies as they come
       │          │                                            │             │
-    401 415     400                                          404      502, 504, a broken connection
+    401 415     400                                        404 503    502, 504, a broken connection
 
 Which paths a version passes is said in its target (`passes`). Of a request the model is named by
-the header Headway-Model, by `model` in the query or in a body that is JSON. Only JSON is held,
-since the model's name in it changes; everything else passes in bounded memory.
+the header Headway-Model, by `model` in the query, or in a body that is JSON or a form. JSON is
+held, since the name in it changes. Of a form is held what comes before that field or, if the
+model is named elsewhere, before the first file; everything else passes in bounded memory.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
@@ -33,8 +33,10 @@ from headway.gateway.exchange import (
     prefixes,
     split_pin,
 )
+from headway.gateway.form import Field, Form, Piece, boundary_of
 from headway.gateway.heads import JSON_TYPE, downward, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
+from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
 from headway.routing.assignment import NO_HINTS, OUTSIDE
@@ -42,13 +44,15 @@ from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import LAST_CHUNK, FieldLines, Headers, chunk, request_head
-from headway.wire.upstream import Failure, Sending
+from headway.wire.upstream import Deadlines, Failure, Origin, Sending
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = b"application/json"
 _LARGEST: Final = 10 << 30
 """Bytes that pass up in one request."""
 _LARGEST_REFUSAL: Final = 256 * 1024
+_MOST_HELD: Final = 64 * 1024
+"""Bytes of a form that are held, to see its field, where the model is named elsewhere."""
 _IDLE_SECONDS: Final = 60.0
 """How long a caller may pause within an upload."""
 _SAFE: Final = "/-._~!$&'()*+,;=:@"
@@ -62,8 +66,9 @@ class Through:
     """One request on its way through, and its answer (`Receiver`, `BodySink`, `UnderWay`)."""
 
     __slots__ = (
-        "_admission", "_call", "_caller", "_flight", "_format", "_head_up", "_headers", "_over",
-        "_pipeline", "_refusal", "_refusal_size", "_sending", "_stamp", "_status", "_way",
+        "_admission", "_call", "_caller", "_flight", "_form", "_format", "_head_up", "_headers",
+        "_held", "_held_size", "_leave", "_over", "_passed", "_pipeline", "_refusal",
+        "_refusal_size", "_sending", "_stamp", "_status", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format) -> None:
@@ -75,7 +80,14 @@ class Through:
         self._caller = CONTROL
         self._admission: Admission | None = None
         self._way: Way | None = None
+        self._passed: Passed | None = None
+        self._leave: Leave | None = None
+        """With what its provider's breaker let it through, if one had a say."""
         self._flight: Flight | None = None
+        self._form: Form | None = None
+        self._held: list[Piece] = []
+        """What has come of a form that cannot be sent yet."""
+        self._held_size = 0
         self._stamp = ""
         self._sending: Sending | None = None
         self._status = 0
@@ -91,10 +103,13 @@ class Through:
         call.on_gone = self._gone
         try:
             self._admit()
+            boundary = boundary_of(self._head_up.get(b"content-type", b""))
             if call.has_body and _is_json(self._head_up):
                 call.collect(self._pipeline.body_limit, self._arrived)
+            elif call.has_body and boundary is not None:
+                self._take_form(boundary)
             else:
-                self._begin(self._named(), None)
+                self._send(self._route(self._named()), None)
         except NotAnswered as refused:
             self._fail(refused.problem)
 
@@ -112,17 +127,20 @@ class Through:
             if self._admission.problem is not None:
                 raise NotAnswered(self._admission.problem)
 
-    def _named(self, document: Mapping[str, Any] | None = None) -> str:
-        """Return the model that the request names, or raise `NotAnswered` (400)."""
-        found = (
+    def _named_by_head(self) -> str:
+        return (
             self._head_up.get(b"headway-model", b"").decode("latin-1")
             or dict(parse_qsl(self._call.query.decode("latin-1"))).get("model")
-            or (document or {}).get("model")
+            or ""
         )
+
+    def _named(self, said: object = None) -> str:
+        """Return the model that a request names; `said`: by its body. Raises `NotAnswered`."""
+        found = self._named_by_head() or said
         if not isinstance(found, str) or not found:
             raise malformed(
                 "say which model this goes to: in the header Headway-Model, in the query as "
-                "`model`, or as `model` in a JSON body",
+                "`model`, or as `model` in a body that is JSON or a form",
                 param="model",
                 code="model_missing",
             )
@@ -131,12 +149,13 @@ class Through:
     def _arrived(self, _call: Call, body: bytes) -> None:
         try:
             document = _read(body)
-            self._begin(self._named(document), (document, body))
+            passed = self._route(self._named((document or {}).get("model")))
+            self._send(passed, _renamed(document, body, passed.model))
         except NotAnswered as refused:
             self._fail(refused.problem)
 
-    def _begin(self, named: str, held: tuple[dict[str, Any] | None, bytes] | None) -> None:
-        """Send the request; `held` is a body in JSON, and what it says."""
+    def _route(self, named: str) -> Passed:
+        """Find out where the request goes, and count it there. Raises `NotAnswered`."""
         pipeline, call = self._pipeline, self._call
         name, ref = split_pin(named)
         if self._caller is CONTROL:
@@ -146,14 +165,14 @@ class Through:
         flags = flags_of(way.assignment, way.flags)
         unit = 0 if flags & SINGLE else pipeline.stamper.unit_hash(way.assignment.unit)
         self._stamp = pipeline.stamper.stamp(way.destination.prefix, at, unit, flags)
-        passed = self._passed(way)
+        passed = self._passed = self._passed_by(way)
         self._flight = pipeline.accumulator.begin(way.assignment, unit=unit, flags=flags, at=at)
         pipeline.under_way.add(self)
         pipeline.accumulator.key_used(self._caller.id, at)
-        self._send(way, passed, held)
-        pipeline.accumulator.sent(self._flight)
+        self._leave = pipeline.leave(way)
+        return passed
 
-    def _passed(self, way: Way) -> Passed:
+    def _passed_by(self, way: Way) -> Passed:
         """Return how the version is called, or raise `NotAnswered`."""
         release, prepared = way.destination.release, way.destination.prepared
         if prepared.fault:
@@ -165,47 +184,140 @@ class Through:
             raise NotAnswered(_not_passed(release.model, release.version, self._call.path))
         return prepared.passed
 
-    def _send(
-        self, way: Way, passed: Passed, held: tuple[dict[str, Any] | None, bytes] | None
-    ) -> None:
-        call, pool = self._call, self._pipeline.pool
-        origin = way.destination.prepared.origin
+    def _send(self, passed: Passed, body: bytes | None) -> None:
+        """Send the request; `body` is one that was held, else it passes as it comes."""
+        call = self._call
+        if body is None and call.has_body:
+            self._open(passed, call.content_length)
+            call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
+            return
+        length = b"" if call.method in {"GET", "HEAD"} else b"content-length: 0\r\n"
+        if body is not None:
+            length = b"content-length: %d\r\n" % len(body)
+        origin, deadlines = self._where_to()
+        head = self._head(passed) + length + b"\r\n"
+        self._sending = self._pipeline.pool.send(origin, head, body or b"", self, deadlines)
+        self._count_sent()
+
+    def _open(self, passed: Passed, length: int | None) -> None:
+        """Begin a request whose body passes; `length`: of the body, None if it comes in chunks."""
+        call = self._call
+        framing = b"transfer-encoding: chunked\r\n\r\n"
+        if length is not None:
+            framing = b"content-length: %d\r\n\r\n" % length
+        origin, deadlines = self._where_to()
+        head = self._head(passed) + framing
+        sending = self._sending = self._pipeline.pool.open(origin, head, self, deadlines)
+        sending.on_unwritable = call.pause_reading
+        sending.on_writable = call.resume_reading
+        if not sending.writable:
+            call.pause_reading()
+        self._count_sent()
+
+    def _where_to(self) -> tuple[Origin, Deadlines]:
+        if self._way is None:
+            raise AssertionError("a request is routed before it is sent")
+        prepared = self._way.destination.prepared
         # How long a file takes is not known beforehand: pauses end it, not its length.
-        deadlines = replace(way.destination.prepared.deadlines, total=inf)
+        return prepared.origin, replace(prepared.deadlines, total=inf)
+
+    def _head(self, passed: Passed) -> bytes:
+        call = self._call
         target = passed.base + quote(call.path[4:], safe=_SAFE).encode("ascii")
         if query := _query(call.query, passed):
             target += b"?" + query
         head = request_head(call.method.encode("ascii"), target, passed.lines)
-        head += upward(call.headers, passed)
-        if held is not None:
-            body = _renamed(*held, passed.model)
-            head += b"content-length: %d\r\n\r\n" % len(body)
-            self._sending = pool.send(origin, head, body, self, deadlines)
-        elif not call.has_body:
-            empty = b"" if call.method in {"GET", "HEAD"} else b"content-length: 0\r\n"
-            self._sending = pool.send(origin, head + empty + b"\r\n", b"", self, deadlines)
-        else:
-            framing = b"transfer-encoding: chunked\r\n\r\n"
-            if call.content_length is not None:
-                framing = b"content-length: %d\r\n\r\n" % call.content_length
-            sending = self._sending = pool.open(origin, head + framing, self, deadlines)
-            sending.on_unwritable = call.pause_reading
-            sending.on_writable = call.resume_reading
-            if not sending.writable:
-                call.pause_reading()
-            call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
+        return head + upward(call.headers, passed)
+
+    def _count_sent(self) -> None:
+        if self._flight is not None:
+            self._pipeline.accumulator.sent(self._flight)
 
     # The request's body (`BodySink`)
 
     def data(self, data: bytes) -> None:
-        if self._sending is not None:
-            self._sending.write(chunk(data) if self._call.chunked else data)
+        if self._over:
+            return
+        if self._form is None:
+            self._write(data)
+            return
+        try:
+            self._pass_form(self._form, self._form.feed(data))
+        except NotAnswered as refused:
+            self._break_off(refused.problem)
 
     def end(self) -> None:
+        if self._over:
+            return
+        try:
+            if self._form is not None:
+                self._end_form(self._form)
+        except NotAnswered as refused:
+            self._break_off(refused.problem)
+            return
         if self._sending is not None:
             if self._call.chunked:
                 self._sending.write(LAST_CHUNK)
             self._sending.end()
+
+    def _write(self, data: bytes) -> None:
+        if self._sending is not None:
+            self._sending.write(chunk(data) if self._call.chunked else data)
+
+    def _break_off(self, problem: Problem) -> None:
+        self._cancel()
+        self._fail(problem)
+
+    # A form
+
+    def _take_form(self, boundary: bytes) -> None:
+        self._form = Form(boundary)
+        if named := self._named_by_head():
+            self._route(named)
+        self._call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
+
+    def _pass_form(self, form: Form, pieces: list[Piece]) -> None:
+        """Pass pieces on, or hold them until it is known where they go and how long they are."""
+        if self._sending is not None:
+            self._write_late(form, pieces)
+            return
+        self._held += pieces
+        self._held_size += sum(len(piece) for piece in pieces if isinstance(piece, bytes))
+        if form.model is not None:
+            self._open_form(form, self._passed or self._route(self._named(form.model)))
+        elif self._passed is not None:
+            if form.file_began or self._held_size > _MOST_HELD:
+                self._open_form(form, self._passed)
+        elif self._held_size > self._pipeline.body_limit:
+            raise malformed(
+                "the form names no `model` before its files, and is too large to be held: name it "
+                "there, or in the header Headway-Model",
+                param="model",
+                code="model_missing",
+            )
+
+    def _end_form(self, form: Form) -> None:
+        self._pass_form(form, form.end())
+        if self._sending is None:
+            self._open_form(form, self._passed or self._route(self._named()))
+
+    def _open_form(self, form: Form, passed: Passed) -> None:
+        """Begin the request with what is held of its body."""
+        length, model = self._call.content_length, passed.model.encode()
+        if length is not None and form.model is not None:
+            length += len(model) - form.left_out
+        self._open(passed, length)
+        held, self._held = self._held, []
+        self._write(b"".join(model if piece is Field.MODEL else piece for piece in held))
+
+    def _write_late(self, form: Form, pieces: list[Piece]) -> None:
+        """Write what comes after the request's head, which may have promised a length."""
+        model = self._passed.model.encode() if self._passed is not None else b""
+        if Field.MODEL in pieces and not self._call.chunked and len(model) != form.left_out:
+            raise malformed(
+                "the form's `model` must stand before its files", param="model", code="wrong_order"
+            )
+        self._write(b"".join(model if piece is Field.MODEL else piece for piece in pieces))
 
     # The answer (`Receiver`)
 
@@ -338,6 +450,9 @@ class Through:
             )
         if self._caller is not CONTROL:
             pipeline.accumulator.key_ended(self._caller.id, outcome)
+        if self._leave is not None:
+            good = truth.fared_well(outcome, self._status)
+            self._leave.ended(pipeline.monotonic(), good=good)
         self._spend(outcome)
         if self._admission is not None:
             self._admission.ended()
