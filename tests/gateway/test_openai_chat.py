@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.gateway.exchange import NO_SETTINGS, Ask, NotAnswered, Settings
-from headway.gateway.formats.openai_chat import OpenAIChat, splice
+from headway.gateway.formats.openai_chat import OpenAIChat
+from headway.gateway.formats.openai_chat.merge import splice
 from headway.gateway.formats.openai_chat.stream import ChatStream
 from headway.registry.prompt import Template
 from headway.tracking.measurement import Outcome
@@ -316,11 +317,21 @@ def test_finish_reason_and_a_framed_end_stand_for_the_missing_done() -> None:
     assert stream.end(by_close=True) is None
 
 
-def test_done_that_clients_read_as_json_is_none() -> None:
+@pytest.mark.parametrize(
+    "odd", [b"data:   [DONE]", b"data: \t[DONE] ", b"event: end\ndata:  [DONE]"]
+)
+def test_done_with_odd_blanks_is_told_so_that_clients_understand_it(odd: bytes) -> None:
     stream = ChatStream(wants_usage=False)
-    stream.feed(b"".join(STREAM[:4]) + b"data:   [DONE]\n\n")
-    assert stream.error is not None
-    assert not stream.done
+    assert stream.feed(b"".join(STREAM[:4]) + odd + b"\n\n").endswith(DONE)
+    assert stream.done
+    assert stream.error is None
+
+
+@pytest.mark.parametrize("near", [b"data: [DONE]", b"data:[DONE]", b"data: [DONE]  "])
+def test_done_that_clients_understand_passes_as_it_came(near: bytes) -> None:
+    stream = ChatStream(wants_usage=False)
+    assert stream.feed(b"".join(STREAM[:4]) + near + b"\n\n").endswith(near + b"\n\n")
+    assert stream.done
 
 
 def test_done_without_its_blank_line_counts() -> None:

@@ -146,6 +146,7 @@ def test_stream_of_a_response_passes_and_is_counted(traffic: Traffic) -> None:
             ),
         ),
         events(CREATED) + b"data: {garbage\n\n",
+        events(CREATED, DELTA) + b"data: [DONE]\n\n",
     ],
 )
 def test_response_that_fails_raises(traffic: Traffic, body: bytes) -> None:

@@ -87,7 +87,7 @@ def blocks(data: bytes) -> list[bytes]:
         return [data]
     if b"\r" in data:
         return [block for block in _BLOCKS.findall(data) if block.strip()]
-    return [block + b"\n\n" for block in data.split(b"\n\n") if block.strip(b"\n")]
+    return [block + b"\n\n" for block in data.split(b"\n\n") if block]
 
 
 def event_of(block: bytes) -> SseEvent:

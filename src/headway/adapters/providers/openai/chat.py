@@ -22,8 +22,9 @@ from headway.gateway.chat import (
     Untranslatable,
 )
 from headway.gateway.exchange import Complaint, Settings
-from headway.gateway.formats.openai_chat import NAME, merge
-from headway.gateway.formats.openai_chat.stream import fault_of, served_by, tokens_of
+from headway.gateway.formats.openai_chat import NAME
+from headway.gateway.formats.openai_chat.merge import merge
+from headway.gateway.formats.openai_chat.usage import fault_of, served_by, tokens_of
 from headway.gateway.openai_errors import complaint
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "any": "required"}

@@ -84,8 +84,7 @@ class ChatReading:
         if not data:
             return
         if data.strip() == DONE:
-            if not self._course.may_end:
-                raise Broken("the provider's stream ended before it was complete")
+            self._course.end()
             yield from self._close()
             return
         chunk = object_of(data)

@@ -1,7 +1,4 @@
-"""Anthropic's messages as callers speak them: `POST /v1/messages` and `…/count_tokens`.
-
-Splice: only the model's name changes. Merge: the version adds a system text, parameters or tools.
-"""
+"""Anthropic's messages as callers speak them: `POST /v1/messages` and `…/count_tokens`."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -9,14 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from headway.gateway.body import (
-    check_size,
-    header_object,
-    header_text,
-    malformed,
-    read_object,
-    text_of,
-)
+from headway.gateway.body import check_size, read_object, text_of
 from headway.gateway.chat import Answer, Chat
 from headway.gateway.exchange import (
     Ask,
@@ -38,11 +28,11 @@ from headway.gateway.formats.anthropic_messages.usage import (
     served_by,
     tokens_of,
 )
-from headway.gateway.members import flag, model_of
-from headway.gateway.splice import splice_model
+from headway.gateway.members import flag, model_of, wrong
+from headway.gateway.object_format import ObjectFormat, hints_of, metadata_of
+from headway.gateway.sse import write_event
 from headway.gateway.variables import values_of
-from headway.kernel.canonical import Json
-from headway.routing.assignment import UnitHints
+from headway.routing.assignment import NO_HINTS, UnitHints
 
 NAME: Final = "anthropic_messages"
 COUNTING: Final = "anthropic_count_tokens"
@@ -63,42 +53,28 @@ _KINDS: Final = {
 }
 
 
-class AnthropicMessages:
-    """The format; it holds no state."""
+class AnthropicMessages(ObjectFormat):
+    """The format."""
 
     name = NAME
-    ends_by_framing = False
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)
         check_size(document)
-        asked = model_of(document, model)
+        name, ref = split_pin(model_of(document, model))
         if type(document.get("messages")) is not list:
-            raise malformed("`messages` must be a list", param="messages", code="invalid_value")
-        stream = flag(document, "stream")
+            raise wrong("messages", "a list")
         metadata = document.get("metadata")
-        name, ref = split_pin(asked)
-        hints = UnitHints(
-            header_text(headers, b"headway-conversation"),
-            user_id=text_of(metadata, "user_id") if type(metadata) is dict else None,
-            user_header=header_text(headers, b"headway-user"),
-            tenant_header=header_text(headers, b"headway-tenant"),
-        )
-        return Ask(body, document, name, ref, hints, stream=bool(stream))
+        user = text_of(metadata, "user_id") if type(metadata) is dict else None
+        hints = hints_of(headers, UnitHints(user_id=user) if user else NO_HINTS)
+        return Ask(body, document, name, ref, hints, stream=bool(flag(document, "stream")))
 
-    def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:
-        return _metadata(ask) | header_object(headers, b"headway-attributes")
+    def merge(
+        self, given: Mapping[str, Any], settings: Settings, headers: Fields
+    ) -> dict[str, Any]:
+        return merge(given, settings, values_of(metadata_of(given), settings, headers))
 
-    def writer(self, settings: Settings) -> Write:
-        return partial(_spliced if settings.only_model else _merged, settings)
-
-    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return Whole("the provider's answer is not JSON")
-        if type(document) is not dict:
-            return Whole("the provider's answer is not a JSON object")
+    def judged(self, ask: Ask, document: dict[str, Any]) -> Whole:  # noqa: ARG002 - for those that ask
         return Whole(fault_of(document), tokens_of(document.get("usage")), served_by(document))
 
     def watch(self, ask: Ask) -> MessageStream:  # noqa: ARG002 - a port
@@ -109,7 +85,7 @@ class AnthropicMessages:
         return orjson.dumps({"type": "error", "error": error})
 
     def fault_event(self, problem: Problem) -> bytes:
-        return b"event: error\ndata: %b\n\n" % self.fault(problem)
+        return write_event(b"error", self.fault(problem))
 
     def complaint(self, body: bytes) -> Complaint:
         return complaint(body)
@@ -135,16 +111,18 @@ class AnthropicCounting(AnthropicMessages):
         return ask
 
     def writer(self, settings: Settings) -> Write:
-        if settings.template is None and not settings.tools:
-            return partial(_spliced, settings)
-        return partial(_merged_for_counting, settings)
+        adds = settings.template is not None or settings.tools
+        return partial(self.merged if adds else self.spliced, settings)
 
-    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return Whole("the provider's answer is not JSON")
-        if type(document) is not dict or type(document.get("input_tokens")) is not int:
+    def merge(
+        self, given: Mapping[str, Any], settings: Settings, headers: Fields
+    ) -> dict[str, Any]:
+        return merge_for_counting(
+            given, settings, values_of(metadata_of(given), settings, headers)
+        )
+
+    def judged(self, ask: Ask, document: dict[str, Any]) -> Whole:  # noqa: ARG002 - for those that ask
+        if type(document.get("input_tokens")) is not int:
             return Whole("the provider's answer has no `input_tokens`")
         return Whole(None)
 
@@ -160,31 +138,3 @@ def complaint(body: bytes) -> Complaint:
         return Complaint()
     kind = error.get("type")
     return Complaint(error_words(error), kind if isinstance(kind, str) else None, body=body)
-
-
-def _metadata(ask: Ask) -> dict[str, Json]:
-    metadata = (ask.document or {}).get("metadata")
-    return dict(metadata) if isinstance(metadata, Mapping) else {}
-
-
-def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
-    return splice_model(ask, settings.model) or _merged(settings, ask, headers)
-
-
-def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:
-    given: dict[str, Any] = ask.document or read_object(ask.body)
-    values = values_of(_metadata(ask), settings, headers)
-    return _written(merge(given, settings, values))
-
-
-def _merged_for_counting(settings: Settings, ask: Ask, headers: Fields) -> bytes:
-    given: dict[str, Any] = ask.document or read_object(ask.body)
-    values = values_of(_metadata(ask), settings, headers)
-    return _written(merge_for_counting(given, settings, values))
-
-
-def _written(document: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(document)
-    except orjson.JSONEncodeError:
-        raise malformed("the body is nested too deeply") from None

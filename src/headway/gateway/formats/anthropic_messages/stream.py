@@ -1,16 +1,15 @@
 """A stream of Anthropic's events, looked at as it passes."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from headway.gateway.exchange import NO_TOKENS
 from headway.gateway.formats.anthropic_messages.usage import tokens_of
-from headway.gateway.sse import Broken, Splitter, blocks, event_of, object_of, write_event
+from headway.gateway.sse import Broken, event_of, object_of, write_event
 from headway.gateway.tally import ended_by, highest
-
-_TOO_EARLY: Final = "the provider's stream ended before it was complete"
+from headway.gateway.watching import EventWatch
 
 
 class Course:
@@ -51,7 +50,7 @@ class Course:
                 self._reason |= type(delta) is dict and bool(delta.get("stop_reason"))
             case "message_stop":
                 if not self._begun or self._open or not self._reason:
-                    raise Broken(_TOO_EARLY)
+                    raise Broken("the provider's stream ended before it was complete")
                 self.done = True
             case _:
                 pass  # `ping`, and what is new: clients of this API pass over it
@@ -76,57 +75,17 @@ class Course:
             self.tokens = highest(self.tokens, tokens_of(self._usage))
 
 
-class MessageStream:
-    """Passes whole events on (`exchange.Watch`); a stream is complete with its `message_stop`."""
+class MessageStream(EventWatch):
+    """A stream is complete with its `message_stop`."""
 
-    __slots__ = ("_course", "_splitter", "error", "started")
+    __slots__ = ()
+
+    _course: Course
 
     def __init__(self) -> None:
-        self._splitter = Splitter()
-        self._course = Course()
-        self.started = False
-        self.error: str | None = None
+        super().__init__(Course())
 
-    @property
-    def done(self) -> bool:
-        return self._course.done
-
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        return self._course.tokens
-
-    @property
-    def served_by(self) -> str:
-        return self._course.served_by
-
-    def feed(self, data: bytes) -> bytes:
-        if self.done or self.error is not None:
-            return b""
-        ready = self._splitter.feed(data)
-        passed = self._look(ready) if ready else b""
-        if self._splitter.too_long and self.error is None:
-            self.error = "an event of the provider's stream is too long"
-        return passed
-
-    def end(self, *, by_close: bool) -> bytes | None:  # noqa: ARG002 - a port
-        if self.error is None and not self.done:
-            last = self._look(self._splitter.rest())
-            return last if self.done else None
-        return b"" if self.done else None
-
-    def _look(self, ready: bytes) -> bytes:
-        passed: list[bytes] = []
-        try:
-            for block in blocks(ready):
-                passed.append(self._event(block))
-                if self.done:
-                    break
-        except Broken as broken:
-            self.error = str(broken)
-        return b"".join(passed)
-
-    def _event(self, block: bytes) -> bytes:
-        """Take note of one event, and return what passes on of it. Raises `Broken`."""
+    def event(self, block: bytes) -> bytes:
         name, data = event_of(block)
         if not data:
             return block if not name else b""

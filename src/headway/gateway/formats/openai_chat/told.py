@@ -22,6 +22,7 @@ from headway.gateway.chat import (
     Thinking,
     ToolCall,
 )
+from headway.gateway.formats.openai_chat.usage import usage_of
 
 _FINISH: Final = {
     Stop.END: "stop",
@@ -31,22 +32,6 @@ _FINISH: Final = {
     Stop.TOOLS: "tool_calls",
     Stop.REFUSED: "content_filter",
 }
-
-
-def usage_of(tokens: Mapping[str, int]) -> dict[str, Any]:
-    """Write tokens by class as a `usage` object."""
-    asked, answered = tokens.get("input", 0), tokens.get("output", 0)
-    usage: dict[str, Any] = {
-        "prompt_tokens": asked,
-        "completion_tokens": answered,
-        "total_tokens": asked + answered,
-        "prompt_tokens_details": {"cached_tokens": tokens.get("cached", 0)},
-    }
-    if written := tokens.get("cache_write"):
-        usage["prompt_tokens_details"]["cache_write_tokens"] = written
-    if reasoning := tokens.get("reasoning"):
-        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
-    return usage
 
 
 def answer_body(answer: Answer) -> bytes:

@@ -5,99 +5,61 @@ registry, or one of its alternative ids, and the variables go into the version's
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from headway.gateway.body import (
-    check_size,
-    header_object,
-    header_text,
-    malformed,
-    read_object,
-    text_of,
-)
+from headway.gateway.body import check_size, malformed, read_object, text_of
 from headway.gateway.chat import Answer, Chat
-from headway.gateway.exchange import (
-    Ask,
-    Complaint,
-    Fields,
-    Problem,
-    Settings,
-    Whole,
-    Write,
-    split_pin,
-)
+from headway.gateway.exchange import Ask, Complaint, Fields, Problem, Settings, Whole, split_pin
 from headway.gateway.formats.openai_responses.asked import chat_of
 from headway.gateway.formats.openai_responses.merge import merge, variables_of
-from headway.gateway.formats.openai_responses.stream import (
-    ResponseStream,
-    failure_of,
-    served_by,
-    tokens_of,
-)
+from headway.gateway.formats.openai_responses.stream import ResponseStream
 from headway.gateway.formats.openai_responses.told import ResponseTelling, answer_body
-from headway.gateway.members import flag
+from headway.gateway.formats.openai_responses.usage import fault_of, served_by, tokens_of
+from headway.gateway.members import flag, wrong
+from headway.gateway.object_format import ObjectFormat, hints_of
 from headway.gateway.openai_errors import complaint, fault
-from headway.gateway.splice import splice_model
+from headway.gateway.sse import write_event
 from headway.gateway.variables import values_of
-from headway.kernel.canonical import Json
-from headway.routing.assignment import UnitHints
+from headway.routing.assignment import NO_HINTS, UnitHints
 
 NAME: Final = "openai_responses"
 _DONE: Final = ("completed", "incomplete")
 _LATER: Final = ("queued", "in_progress")
 """Of who asked for an answer in the background."""
+_WHO: Final = frozenset(
+    {"conversation", "metadata", "prompt_cache_key", "safety_identifier", "user"}
+)
 
 
-class OpenAIResponses:
-    """The format; it holds no state."""
+class OpenAIResponses(ObjectFormat):
+    """The format."""
 
     name = NAME
-    ends_by_framing = False
 
     def read(self, body: bytes, headers: Fields, model: str | None) -> Ask:
         document = read_object(body)
         check_size(document)
         name, ref = _which(document, model)
         if document.get("input") is not None and type(document["input"]) not in {str, list}:
-            raise malformed(
-                "`input` must be a text or a list", param="input", code="invalid_value"
-            )
-        stream = flag(document, "stream")
-        metadata = document.get("metadata")
-        hints = UnitHints(
-            header_text(headers, b"headway-conversation"),
-            conversation_id=text_of(metadata, "conversation_id")
-            if type(metadata) is dict
-            else None,
-            prompt_cache_key=text_of(document, "prompt_cache_key"),
-            safety_identifier=text_of(document, "safety_identifier"),
-            user=text_of(document, "user"),
-            conversation=_conversation(document.get("conversation")),
-            user_header=header_text(headers, b"headway-user"),
-            tenant_header=header_text(headers, b"headway-tenant"),
-        )
-        return Ask(body, document, name, ref, hints, stream=bool(stream))
+            raise wrong("input", "a text or a list")
+        hints = hints_of(headers, NO_HINTS if _WHO.isdisjoint(document) else _said(document))
+        return Ask(body, document, name, ref, hints, stream=bool(flag(document, "stream")))
 
-    def attributes(self, ask: Ask, headers: Fields) -> Mapping[str, Json]:
-        metadata = (ask.document or {}).get("metadata")
-        found = dict(metadata) if isinstance(metadata, Mapping) else {}
-        return found | header_object(headers, b"headway-attributes")
+    def spliced(self, settings: Settings, ask: Ask, headers: Fields) -> bytes:
+        if "prompt" in (ask.document or ()):  # the provider stores no prompt of that name
+            return self.merged(settings, ask, headers)
+        return super().spliced(settings, ask, headers)
 
-    def writer(self, settings: Settings) -> Write:
-        return partial(_spliced if settings.only_model else _merged, settings)
+    def merge(
+        self, given: Mapping[str, Any], settings: Settings, headers: Fields
+    ) -> dict[str, Any]:
+        return merge(given, settings, values_of(variables_of(given), settings, headers))
 
-    def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return Whole("the provider's answer is not JSON")
-        if type(document) is not dict:
-            return Whole("the provider's answer is not a JSON object")
+    def judged(self, ask: Ask, document: dict[str, Any]) -> Whole:
         tokens, served = tokens_of(document.get("usage")), served_by(document)
-        if (said := failure_of(document)) is not None:
+        if (said := fault_of(document)) is not None:
             return Whole(said, tokens, served)
         later = ask.document is not None and ask.document.get("background") is True
         complete = (*_DONE, *_LATER) if later else _DONE
@@ -127,7 +89,7 @@ class OpenAIResponses:
             "sequence_number": 0,
             "error": inner,
         }
-        return b"event: error\ndata: %b\n\n" % orjson.dumps(event)
+        return write_event(b"error", orjson.dumps(event))
 
     def complaint(self, body: bytes) -> Complaint:
         return complaint(body)
@@ -166,25 +128,14 @@ def _which(document: Mapping[str, Any], path: str | None) -> tuple[str, str | No
     return split_pin(asked)
 
 
-def _conversation(value: Json) -> str | None:
-    if isinstance(value, Mapping):
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
-
-
-def _spliced(settings: Settings, ask: Ask, headers: Fields) -> bytes:
-    if ask.document is None or "prompt" not in ask.document:
-        spliced = splice_model(ask, settings.model)
-        if spliced is not None:
-            return spliced
-    return _merged(settings, ask, headers)
-
-
-def _merged(settings: Settings, ask: Ask, headers: Fields) -> bytes:
-    given: dict[str, Any] = ask.document or read_object(ask.body)
-    values = values_of(variables_of(given), settings, headers)
-    document = merge(given, settings, values)
-    try:
-        return orjson.dumps(document)
-    except orjson.JSONEncodeError:
-        raise malformed("the body is nested too deeply") from None
+def _said(document: dict[str, Any]) -> UnitHints:
+    metadata, conversation = document.get("metadata"), document.get("conversation")
+    if isinstance(conversation, Mapping):
+        conversation = conversation.get("id")
+    return UnitHints(
+        conversation_id=text_of(metadata, "conversation_id") if type(metadata) is dict else None,
+        prompt_cache_key=text_of(document, "prompt_cache_key"),
+        safety_identifier=text_of(document, "safety_identifier"),
+        user=text_of(document, "user"),
+        conversation=conversation if isinstance(conversation, str) and conversation else None,
+    )

@@ -4,120 +4,72 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headway.gateway.exchange import NO_TOKENS
-from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
-from headway.gateway.tally import counted, ended_by, highest
-from headway.kernel.canonical import Json
+from headway.gateway.formats.openai_responses.usage import fault_of, served_by, tokens_of
+from headway.gateway.sse import DONE, Broken, event_of, object_of
+from headway.gateway.tally import ended_by, highest
+from headway.gateway.watching import EventWatch
 
-_FAILED: Final = ("failed", "cancelled")
 _LOST: Final = frozenset({"response.failed", "response.cancelled"})
 _COMPLETE: Final = frozenset({"response.completed", "response.incomplete"})
 
 
-class ResponseStream:
-    """Passes whole events on (`exchange.Watch`).
+class Course:
+    """How far a stream has come: a response opens it, and one that is complete ends it."""
 
-    Complete with `response.completed` or `response.incomplete`; a `response.failed` passes too,
-    and is then told as an error, since clients do not raise on it.
-    """
-
-    __slots__ = ("_begun", "_splitter", "done", "error", "served_by", "started", "tokens")
+    __slots__ = ("begun", "done", "served_by", "tokens")
 
     def __init__(self) -> None:
-        self._splitter = Splitter()
-        self._begun = False
-        self.started = False
-        self.done = False
-        self.error: str | None = None
+        self.begun = self.done = False
         self.tokens: Mapping[str, int] = NO_TOKENS
         self.served_by = ""
 
-    def feed(self, data: bytes) -> bytes:
-        if self.done or self.error is not None:
-            return b""
-        ready = self._splitter.feed(data)
-        passed = self._look(ready) if ready else b""
-        if self._splitter.too_long and self.error is None:
-            self.error = "an event of the provider's stream is too long"
-        return passed
+    def take(self, kind: str, response: dict[str, Any]) -> str | None:
+        """Take note of the response in an event; return why it failed, if it did.
 
-    def end(self, *, by_close: bool) -> bytes | None:  # noqa: ARG002 - a port
-        if self.error is None and not self.done:
-            last = self._look(self._splitter.rest())
-            return last if self.done else None
-        return b"" if self.done else None
+        Raises `Broken`.
+        """
+        if kind == "response.created" and self.begun:
+            raise Broken("the provider's stream begins twice")
+        self.begun = True
+        self.served_by = self.served_by or served_by(response)
+        if type(usage := response.get("usage")) is dict:
+            self.tokens = highest(self.tokens, tokens_of(usage))
+        if (said := fault_of(response)) is not None:
+            return said
+        if kind in _LOST:
+            return ended_by(None)
+        self.done = kind in _COMPLETE
+        return None
 
-    def _look(self, ready: bytes) -> bytes:
-        passed: list[bytes] = []
-        try:
-            for block in blocks(ready):
-                if self._event(block):
-                    passed.append(block)
-                if self.done or self.error is not None:
-                    break
-        except Broken as broken:
-            self.error = str(broken)
-        return b"".join(passed)
 
-    def _event(self, block: bytes) -> bool:
-        """Take note of one event, and say whether it passes on. Raises `Broken`."""
+class ResponseStream(EventWatch):
+    """A stream is complete with `response.completed` or `response.incomplete`.
+
+    A `response.failed` passes too, and is then told as an error, since clients do not raise on it.
+    """
+
+    __slots__ = ()
+
+    _course: Course
+
+    def __init__(self) -> None:
+        super().__init__(Course())
+
+    def event(self, block: bytes) -> bytes:
         name, data = event_of(block)
         if not data:
-            return not name and block.lstrip().startswith(b":")
-        if data == DONE:
-            return True
+            return block if not name and block.lstrip()[:1] == b":" else b""
+        if data.strip() == DONE:
+            return b""  # some servers add it; it is no event of this API
         event = object_of(data)
         kind = event.get("type")
         if kind == "error" or name == b"error" or event.get("error"):
             raise Broken(ended_by(event.get("error") or event))
         response = event.get("response")
         if type(response) is dict:
-            self._response(str(kind), response)
-        elif not self._begun:
+            self.error = self._course.take(str(kind), response)
+        elif not self._course.begun:
             raise Broken("the provider's stream does not begin with a response")
         elif isinstance(kind, str) and kind.endswith(".delta"):
             self.started = True
-        return True
-
-    def _response(self, kind: str, response: dict[str, Any]) -> None:
-        if kind == "response.created" and self._begun:
-            raise Broken("the provider's stream begins twice")
-        self._begun = True
-        self.served_by = self.served_by or served_by(response)
-        if type(usage := response.get("usage")) is dict:
-            self.tokens = highest(self.tokens, tokens_of(usage))
-        said = failure_of(response)
-        if said is not None or kind in _LOST:
-            self.error = said or ended_by(None)
-        elif kind in _COMPLETE:
-            self.done = True
-
-
-def failure_of(response: Mapping[str, Any]) -> str | None:
-    """Return that a response failed, in words for the caller; None if it did not."""
-    error = response.get("error")
-    if error or response.get("status") in _FAILED:
-        return ended_by(error)
-    return None
-
-
-def tokens_of(usage: Json) -> Mapping[str, int]:
-    """Return tokens by class from a `usage` object; classes that it does not tell are left out."""
-    if not isinstance(usage, Mapping):
-        return NO_TOKENS
-    asked, answered = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    asked = asked if isinstance(asked, Mapping) else {}
-    answered = answered if isinstance(answered, Mapping) else {}
-    found = {
-        "input": usage.get("input_tokens"),
-        "output": usage.get("output_tokens"),
-        "cached": asked.get("cached_tokens"),
-        "cache_write": asked.get("cache_write_tokens"),
-        "reasoning": answered.get("reasoning_tokens"),
-    }
-    return counted(found)
-
-
-def served_by(response: Mapping[str, Any]) -> str:
-    """Return what an answer says it was made by."""
-    model = response.get("model")
-    return model[:200] if isinstance(model, str) else ""
+        return block

@@ -22,6 +22,7 @@ from headway.gateway.chat import (
     Thinking,
     ToolCall,
 )
+from headway.gateway.formats.openai_responses.usage import usage_of
 from headway.gateway.sse import write_event
 
 _ECHOED: Final[Mapping[str, Any]] = {
@@ -40,21 +41,6 @@ _ECHOED: Final[Mapping[str, Any]] = {
 }
 """What a response repeats of its request, with what stands there if the request left it open."""
 _INCOMPLETE: Final = {Stop.LENGTH: "max_output_tokens", Stop.REFUSED: "content_filter"}
-
-
-def usage_of(tokens: Mapping[str, int]) -> dict[str, Any]:
-    """Write tokens by class as a `usage` object."""
-    asked, answered = tokens.get("input", 0), tokens.get("output", 0)
-    return {
-        "input_tokens": asked,
-        "input_tokens_details": {
-            "cached_tokens": tokens.get("cached", 0),
-            "cache_write_tokens": tokens.get("cache_write", 0),
-        },
-        "output_tokens": answered,
-        "output_tokens_details": {"reasoning_tokens": tokens.get("reasoning", 0)},
-        "total_tokens": asked + answered,
-    }
 
 
 def answer_body(request: Mapping[str, Any], answer: Answer) -> bytes:
