@@ -182,5 +182,9 @@ class Settings(BaseSettings):
         return self.run_folder / "runner.sock"
 
     @property
+    def scribe_socket(self) -> Path:
+        return self.run_folder / "scribe.sock"
+
+    @property
     def view_file(self) -> Path:
         return self.run_folder / "view.json"

@@ -2,6 +2,7 @@
 
     supervisor
     ├── control     first: it is the slowest to start
+    ├── scribe      speaks to the database for the gateways
     ├── gateway, N  share one listening socket: a dead one's queue is taken by its sister
     └── runner
 
@@ -9,7 +10,8 @@ Each child gets a pipe as its standard input. Its first line is JSON with what t
 (the hop secret); after it the pipe stays open and silent. When the supervisor dies, however it
 dies, the pipe ends and the children leave: never orphans on the port.
 
-SIGUSR1 replaces the gateways one after the other, without a request lost:
+SIGUSR1 starts the scribe anew and replaces the gateways one after the other, without a request
+lost:
 
     successor starts ── it listens and has its routes ── the old one drains ── and is gone: next
           │
@@ -66,6 +68,8 @@ class Child:
     words: tuple[str, ...]
     first_to_stop: bool = False
     """Stopped before the others, so that what it passes on is still answered."""
+    holds_nothing: bool = False
+    """A renewal ends it, and it is started again at once: nobody notices."""
     not_told: tuple[str, ...] = ()
     """Variables (by how they begin) that hold secrets which are none of its business."""
     told: Mapping[str, str] = field(default_factory=dict)
@@ -221,6 +225,9 @@ class Supervisor:
             self._heard = self._asked
             places = [r for r in self._running if r.child.first_to_stop]
             self._turns.extend(r for r in places if r not in self._turns)
+            for running in self._running:
+                if running.child.holds_nothing and running.process is not None:
+                    running.process.terminate()
         for leaving in list(self._leaving):
             if leaving.process.poll() is not None:
                 _let_go(leaving.process)
@@ -300,6 +307,13 @@ def children(gateways: int) -> tuple[Child, ...]:
     """Return the tree of one machine; control first, since it is the slowest to start."""
     return (
         Child("control", ("control",), not_told=(_PROVIDERS,), told=_FEW_ARENAS),
+        Child(
+            "scribe",
+            ("scribe",),
+            holds_nothing=True,
+            not_told=(_PROVIDERS, *_OF_CONTROL),
+            told=_FEW_ARENAS,
+        ),
         *(
             Child(
                 f"gateway {number}",

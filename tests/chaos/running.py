@@ -103,7 +103,7 @@ def running(data: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Ite
         finally:
             api._http.close()
             # Whoever stands still could not be told to end.
-            for kind in ("control", "gateway", "runner"):
+            for kind in ("control", "scribe", "gateway", "runner"):
                 for process in processes_of(data, kind):
                     os.kill(process, signal.SIGCONT)
 

@@ -67,15 +67,15 @@ def _does_not_sync(served: Running, folder: Path) -> None:
 
 
 def _measured_while_it_does_not_sync(served: Running, folder: Path) -> None:
-    gateways = served.processes("gateway")
+    processes = served.processes("gateway"), served.processes("scribe")
     before = _counted(served)
-    with failing(gateways, "fsync", "fdatasync", error="EIO", folder=folder):
+    with failing(processes[1], "fsync", "fdatasync", error="EIO", folder=folder):
         _answers(served)
         until(lambda: _database(served) == "down", seconds=10, what="word of it")
         _answers(served)
     until(lambda: _database(served) == "ok", seconds=10, what="a flush that is taken")
     until(lambda: _counted(served) >= before + 40, seconds=5, what="the sums")
-    assert served.processes("gateway") == gateways
+    assert (served.processes("gateway"), served.processes("scribe")) == processes
     assert _counted(served) == before + 40
 
 

@@ -17,9 +17,11 @@ import pytest
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import unusable
 from headway.gateway.flush import Reporter
+from headway.gateway.scribe import InTransactions
 from headway.gateway.view import Compiler
+from headway.kernel.errors import OutcomeUnknown
 from headway.persistence import work as sql
-from headway.persistence.engine import Database, OutcomeUnknown, open_database
+from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import upgrade
 from headway.routing.allocation import lay_out
 from headway.routing.assignment import Assignment
@@ -118,8 +120,7 @@ class Gateway:
         self.accumulator = Accumulator()
         self._now = 0.0
         self.reporter = Reporter(
-            begin=begin,
-            look=look,
+            scribe=InTransactions(begin, look),
             accumulator=self.accumulator,
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=lambda _: None,

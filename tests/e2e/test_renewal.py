@@ -113,7 +113,7 @@ def deploy(server: Running, number: str) -> None:
 
 
 def test_no_request_is_lost_while_the_gateways_are_renewed(server: Running) -> None:
-    before = set(server.processes("gateway"))
+    before, scribe = set(server.processes("gateway")), server.processes("scribe")
     callers = Callers(server)
 
     with callers.at_work():
@@ -124,6 +124,7 @@ def test_no_request_is_lost_while_the_gateways_are_renewed(server: Running) -> N
         until(lambda: callers.seen["new"] > seen["new"] + 50, seconds=30, what="traffic after it")
 
     assert callers.wrong == []
+    assert server.processes("scribe") != scribe
     assert "gateway 1 was renewed" in server.log()
     assert "gateway 2 was renewed" in server.log()
 

@@ -75,6 +75,7 @@ def test_the_story_ends_as_told_whatever_dies_meanwhile(
     data, lines = tmp_path / "d", []
     assert story.stdout is not None
     faults: list[Callable[[], None]] = [
+        partial(kill_one, data, "scribe"),
         partial(kill_one, data, "control"),
         partial(kill_one, data, "gateway"),
         partial(kill_one, data, "runner"),

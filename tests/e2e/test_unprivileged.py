@@ -48,7 +48,7 @@ def test_nobody_can_run_it_and_nobody_else_can_read_it(folder: Path, tmp_path: P
         bytes_ = served.call("POST", "/api/v1/artifacts", b"\x08\x09\x12\x07headway" * 100)
         assert bytes_[0] == 201
         served.until("GET", "/readyz", wanted=200)
-        for kind in ("control", "gateway", "runner"):
+        for kind in ("control", "scribe", "gateway", "runner"):
             (process,) = processes_of(data, kind)
             told = dict(
                 line.split(":\t", 1)

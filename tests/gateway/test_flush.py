@@ -12,6 +12,7 @@ import pytest
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import unusable
 from headway.gateway.flush import Reporter
+from headway.gateway.scribe import InTransactions
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.routing.assignment import Assignment
 from headway.testing.gateway import document, route_of
@@ -135,8 +136,7 @@ class Process:
         self.now = 0.0
         begin: Any = store.begin
         self.reporter = Reporter(
-            begin=begin,
-            look=begin,
+            scribe=InTransactions(begin, begin),
             accumulator=self.accumulator,
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=self.views.append,

@@ -14,6 +14,7 @@ from headway.auth.role import Role
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import unusable
 from headway.gateway.flush import Reporter
+from headway.gateway.scribe import InTransactions
 from headway.gateway.spending import Admission, Spending
 from headway.gateway.view import Compiler, View
 from headway.kernel.clock import MINUTE, SECOND, utc_now
@@ -55,8 +56,7 @@ class Process:
         self.spending = Spending(accumulator, lambda: host.now)
         self.accumulator = accumulator
         self.reporter = Reporter(
-            begin=host.begin,
-            look=host.begin,
+            scribe=InTransactions(host.begin, host.begin),
             accumulator=accumulator,
             compiler=Compiler(lambda _: unusable(""), b"k" * 16),
             deliver=self.views.append,
@@ -197,17 +197,17 @@ def test_without_the_database_own_counts_go_on_and_the_others_stay_as_heard(
 def test_a_flush_whose_outcome_is_unknown_counts_once(host: MakeHost) -> None:
     one_host = host(requests=LIMIT)
     a = Process(one_host, "a")
-    real = a.reporter.begin
+    real = a.reporter.scribe
 
     @contextmanager
     def unanswered() -> Iterator[Any]:
-        with real() as work:
+        with one_host.begin() as work:
             yield _Unanswered(work)
 
     a.admitted(5)
-    a.reporter.begin = unanswered
+    a.reporter.scribe = InTransactions(unanswered, one_host.begin)
     one_host.second(a)
-    a.reporter.begin = real
+    a.reporter.scribe = real
     one_host.second(a)
     b = Process(one_host, "b")
 

@@ -15,6 +15,7 @@ from headway.kernel.errors import (
     Contended,
     HeadwayError,
     Invalid,
+    OutcomeUnknown,
     Refused,
     StorageUnavailable,
     Unavailable,
@@ -23,7 +24,6 @@ from headway.kernel.errors import (
 from headway.persistence import work as sql
 from headway.persistence.engine import (
     Database,
-    OutcomeUnknown,
     StorageFailed,
     Transaction,
     checkpoint,

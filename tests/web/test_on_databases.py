@@ -12,8 +12,8 @@ from flask import Flask
 from tests.web.world import Api, World
 
 from headway.app import create_app
-from headway.kernel.errors import Undone
-from headway.persistence.engine import Database, OutcomeUnknown, Transaction, open_database
+from headway.kernel.errors import OutcomeUnknown, Undone
+from headway.persistence.engine import Database, Transaction, open_database
 from headway.persistence.schema import upgrade
 from headway.persistence.tables import counters
 from headway.persistence.work import SqlWork, begin

@@ -1,4 +1,4 @@
-"""The commands that run on the machine itself: serve, gateway, control, runner, db."""
+"""The commands that run on the machine itself: serve, gateway, scribe, control, runner, db."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def _end(words: str, code: int) -> NoReturn:
 @click.command()
 @told
 def serve() -> None:
-    """Run everything on this machine: gateways, control, runner; one public port."""
+    """Run everything on this machine: gateways, scribe, control, runner; one public port."""
     settings = Settings()
     from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - only here
 
@@ -88,6 +88,15 @@ def control() -> None:
 def runner() -> None:
     """Run the runner of local models."""
     from headway.wiring import runner as wiring  # noqa: PLC0415 - each process loads its own
+
+    wiring.run(Settings())
+
+
+@click.command()
+@told
+def scribe() -> None:
+    """Run the scribe, which speaks to the database for this machine's gateways."""
+    from headway.wiring import scribe as wiring  # noqa: PLC0415 - each process loads its own
 
     wiring.run(Settings())
 

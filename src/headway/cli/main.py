@@ -8,8 +8,9 @@ import click
 
 _COMMANDS: Final = {
     # On this machine.
-    "serve": ("headway.cli.machine:serve", "Run everything: gateways, control, runner."),
+    "serve": ("headway.cli.machine:serve", "Run everything: gateways, scribe, control, runner."),
     "gateway": ("headway.cli.machine:gateway", "Run one gateway."),
+    "scribe": ("headway.cli.machine:scribe", "Run what speaks to the database for gateways."),
     "control": ("headway.cli.machine:control", "Run the control plane."),
     "runner": ("headway.cli.machine:runner", "Run the runner of local models."),
     "db": ("headway.cli.machine:db", "Look after the database."),
@@ -74,6 +75,6 @@ class _Lazy(click.Group):
 def main() -> None:
     """Headway keeps every version of every model, and ships them by proof.
 
-    Commands but serve, gateway, control, runner, db, demo and `keys generate` speak to the REST
-    API at HEADWAY_URL (default http://127.0.0.1:8000) with the key in HEADWAY_KEY.
+    Commands but serve, gateway, scribe, control, runner, db, demo and `keys generate` speak to
+    the REST API at HEADWAY_URL (default http://127.0.0.1:8000) with the key in HEADWAY_KEY.
     """

@@ -1,4 +1,4 @@
-"""The one thread that speaks to the database: it reads the routes and hands over what was seen.
+"""The one thread that speaks to the scribe: it reads the routes and hands over what was seen.
 
     every 200 ms   has the generation changed? then read, compile, keep in the file, deliver
     every second   freeze a batch and hand it over; also the sign of life, and the acknowledgement;
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from headway.auth.limits import Starts
 from headway.gateway.accumulator import Accumulator
-from headway.gateway.ports import Begin
+from headway.gateway.ports import Scribe
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import SECOND, Clock
-from headway.kernel.errors import NotFound
+from headway.kernel.errors import NotFound, OutcomeUnknown
 from headway.tracking.measurement import Batch, Others
 
 POLL_SECONDS: Final = 0.2
@@ -43,9 +43,7 @@ class Reporter:
     by there, and that is what is acknowledged.
     """
 
-    begin: Begin
-    look: Begin
-    """A transaction that only reads."""
+    scribe: Scribe
     accumulator: Accumulator
     compiler: Compiler
     deliver: Callable[[View], None]
@@ -157,21 +155,24 @@ class Reporter:
         self._last_good = self.clock()
 
     def _register(self, *, at_least: int) -> None:
-        with self.begin() as work:
-            row = work.gateways.start(
+        try:
+            row = self.scribe.enter(
                 boot=self.boot, host=self.host, pid=self.pid, at_least=at_least
             )
-            work.commit()
+        except OutcomeUnknown:
+            # A start can be entered once: if it was, it is not seen again and counts as gone.
+            self._forgotten()
+            raise
         self._registered = True
         self._seq = row.seq
         self.number = row.number
+        # What is answered by was made for the number before, if there is anything yet.
+        self._generation = -1
 
     def _poll(self) -> None:
-        with self.look() as work:
-            generation = work.source.generation()
-            if generation == self._generation:
-                return
-            document = work.source.document()
+        document = self.scribe.document(known=self._generation)
+        if document is None:
+            return
         view = self.compiler.compile(document)
         for problem in view.problems:
             self.log("a part of the routes cannot be used", {"problem": problem})
@@ -188,11 +189,7 @@ class Reporter:
         if not self._limited:
             return
         starts = Starts.at(self.clock())
-        with self.look() as work:
-            others = work.spending.others(
-                self.accumulator.spender, self.boot, starts, within=LIVING
-            )
-        self.hear(others)
+        self.hear(self.scribe.others(self.accumulator.spender, self.boot, starts, within=LIVING))
 
     def _keep(self, document: Mapping[str, Any]) -> None:
         if self.file is None:
@@ -215,12 +212,8 @@ class Reporter:
         again = batch is not None
         if batch is None:
             batch = self.accumulator.freeze(self.boot, self._seq + 1, applied)
-        committing = False
         try:
-            with self.begin() as work:
-                taken = work.gateways.flush(batch)
-                committing = True
-                work.commit()
+            taken = self.scribe.flush(batch)
         except NotFound:
             # The store has forgotten us (a backup was put back): enter anew, as another start.
             self.accumulator.merge_back(batch)
@@ -228,7 +221,7 @@ class Reporter:
             return
         except Exception as error:  # noqa: BLE001 - see `_attempt`
             self._failed("flush", error)
-            if again or committing:
+            if again or isinstance(error, OutcomeUnknown):
                 self._unknown = batch
             else:
                 self.accumulator.merge_back(batch)
@@ -252,6 +245,4 @@ class Reporter:
 
     def _sign_off(self) -> None:
         if self._registered:
-            with self.begin() as work:
-                work.gateways.stop(self.boot)
-                work.commit()
+            self.scribe.leave(self.boot)

@@ -23,8 +23,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from headway.auth.limits import Starts
 from headway.gateway.exchange import Prepared, Release
 from headway.kernel.canonical import Json
+from headway.tracking.measurement import Batch, GatewayRow, Others
 from headway.tracking.ports import Gateways, Spending
 
 
@@ -52,6 +54,32 @@ class Work(Protocol):
 
 
 Begin = Callable[[], AbstractContextManager[Work]]
+
+
+class Scribe(Protocol):
+    """Who speaks to the store for gateways: each call is a transaction of its own.
+
+    It raises any `StorageUnavailable` when the store does not answer.
+    """
+
+    def enter(self, *, boot: str, host: str, pid: int, at_least: int) -> GatewayRow:
+        """Enter a new start of a gateway; its number is higher than every one before."""
+
+    def document(self, *, known: int) -> Mapping[str, Json] | None:
+        """Return what gateways read; None if its generation is the one that is known."""
+
+    def flush(self, batch: Batch) -> bool:
+        """Take a batch, or return False: it was taken before, or is not the next.
+
+        Raise `NotFound` if the store has forgotten the gateway, `OutcomeUnknown` if it may have
+        been taken and may not; after any other error it was not.
+        """
+
+    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+        """Return what every process but this one used; see `headway.tracking.ports`."""
+
+    def leave(self, boot: str) -> None:
+        """Take a gateway that drained off the list of the living."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ HeadwayError
 ├── Busy                  too much at once; try again after `retry_after` seconds
 └── Unavailable           a process or a provider that is needed does not answer
     └── StorageUnavailable   the database does not answer, or the disk takes nothing more
+        └── OutcomeUnknown   no answer to a change: it may have been made, and may not
 
 Errors speak of models and deployments. Status codes belong to `headway.web.errors` and to the
 formats of the gateway.
@@ -125,3 +126,7 @@ class Unavailable(HeadwayError):
 
 class StorageUnavailable(Unavailable):
     """The database does not answer, or the disk is full or broken."""
+
+
+class OutcomeUnknown(StorageUnavailable):
+    """No answer came to a change: it may have been made, and may not. Look before repeating."""

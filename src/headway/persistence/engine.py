@@ -31,6 +31,7 @@ from headway.kernel.errors import (
     Conflict,
     Contended,
     Invalid,
+    OutcomeUnknown,
     Refused,
     StorageUnavailable,
     Unavailable,
@@ -55,10 +56,6 @@ _POSTGRESQL: Final = (
 
 
 T = TypeVar("T")
-
-
-class OutcomeUnknown(StorageUnavailable):
-    """The connection was lost during COMMIT: it may have been committed, and may not."""
 
 
 class StorageFailed(StorageUnavailable):

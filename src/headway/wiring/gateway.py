@@ -1,4 +1,4 @@
-"""The gateway process: the engine on the inherited socket, and one thread for the database."""
+"""The gateway process: the engine on the inherited socket, and a thread for the scribe."""
 
 import asyncio
 import gc
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from headway.adapters.outbound import Secrets
+from headway.adapters.scribe.client import ScribeBySocket
 from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.gateway.accumulator import Accumulator
@@ -29,7 +30,6 @@ from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import utc_now
 from headway.kernel.errors import Unsupported
 from headway.kernel.ids import new_id
-from headway.persistence.engine import Database
 from headway.registry.target import LocalTarget
 from headway.settings import Settings
 from headway.tracking.stamp import Stamper
@@ -38,7 +38,6 @@ from headway.wire.loop import run as run_loop
 from headway.wire.server import Server, serve
 from headway.wire.upstream import Origin, Pool
 from headway.wiring import plugins
-from headway.wiring.database import beginner, open_settled
 from headway.wiring.folders import listen, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared, tell_ready
 from headway.wiring.logs import LateLog, configure_libraries
@@ -46,7 +45,8 @@ from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
 
 T = TypeVar("T")
-_POOL: Final = 2
+_STARTS_BESIDE: Final = 2.0
+"""Seconds that a gateway waits for the scribe, before it serves the routes that it has kept."""
 _LAST_FLUSH: Final = 5.0
 
 
@@ -73,11 +73,11 @@ def run(settings: Settings, *, number: int) -> None:
     configure_libraries()
     private_folder(settings.run_folder)
     root_key = load_root_key(settings)
-    with open_settled(settings, pool_size=_POOL) as database:
-        log = LateLog("gateway", settings.log_level)
-        run_loop(
-            _Process(settings, shared.known_to(root_key), root_key, database, log, number).serve()
-        )
+    scribe = ScribeBySocket(settings.scribe_socket)
+    scribe.await_it(_STARTS_BESIDE)
+    log = LateLog("gateway", settings.log_level)
+    shared = shared.known_to(root_key)
+    run_loop(_Process(settings, shared, root_key, scribe, log, number).serve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class _Process:
     settings: Settings
     shared: Shared
     root_key: RootKey
-    database: Database
+    scribe: ScribeBySocket
     log: LateLog
     number: int
     """Among its sisters on this machine; the store gives each start a number of its own."""
@@ -97,7 +97,7 @@ class _Process:
         stop = threading.Event()
         # Made and started before the socket is served: the first request finds a view.
         thread = threading.Thread(
-            target=reporter.run, args=(stop, time.monotonic), name="database", daemon=True
+            target=reporter.run, args=(stop, time.monotonic), name="reporter", daemon=True
         )
         thread.start()
         server = await serve(
@@ -170,8 +170,7 @@ class _Process:
             gateway.adopt(view)
 
         reporter = Reporter(
-            begin=beginner(self.database),
-            look=beginner(self.database, read_only=True),
+            scribe=self.scribe,
             accumulator=accumulator,
             compiler=compiler,
             deliver=lambda view: _hand(loop, adopt, view),
