@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.conftest import Begin, Work
 from tests.persistence.examples import (
     NOON,
@@ -31,6 +33,7 @@ from tests.persistence.examples import (
     message,
     model,
     route,
+    snapshot,
     start,
     version,
 )
@@ -38,14 +41,41 @@ from tests.persistence.examples import (
 from headway.auth.session import Session
 from headway.deployments.deployment import Deployment, State
 from headway.deployments.intent import Intent, Verb
+from headway.deployments.rollback import Rollback, RollbackState
+from headway.kernel.clock import MINUTE
 from headway.kernel.errors import Conflict, Contended, NotFound
 from headway.outbox.answer import Answer, Scope
 from headway.outbox.event import Event
 from headway.persistence import work as sql
 from headway.persistence.engine import Database
 from headway.registry.model import Alias
+from headway.tracking.measurement import Score
 
+SCORE = Score(
+    request_id="req_1",
+    name="correct",
+    value=1.0,
+    at=NOON,
+    age=500,
+    model="digits",
+    environment="production",
+    version="1.0.0",
+)
 SCOPE = Scope(key_id="k1", method="POST", path="/models", key="abc")
+ROLLBACK = Rollback(
+    id="rb_0",
+    model="digits",
+    environment="production",
+    state=RollbackState.COMMITTED,
+    from_revision=2,
+    to_revision=1,
+    published=3,
+    generation=7,
+    automatic=False,
+    actor="ada",
+    why="why",
+    created_at=NOON,
+)
 ANSWER = Answer(scope=SCOPE, digest="d", status=201, headers={}, body=b"", created_at=NOON)
 
 
@@ -57,70 +87,221 @@ def prepare(work: Work) -> None:
     work.routes.add(route())
 
 
-def save_model(work: Work) -> None:
-    work.models.save(replace(work.models.get("digits"), description="changed"))
+def prepare_all(work: Work) -> None:
+    prepare(work)
+    work.deployments.add(deployment("dep_0"))
+    work.rollbacks.add(ROLLBACK)
+    work.gateways.start(boot="b0", host="h", pid=7)
+    work.gateways.flush(batch(boot="b0", measurements=(measurement(),)))
+    work.outbox.add(event(), message("m0"))
 
 
-def save_version(work: Work) -> None:
-    found = work.versions.get("digits", version().number)
-    work.versions.save(replace(found, description="changed"))
+@dataclass(frozen=True)
+class Row:
+    """One kind of row that is changed by who read its present revision."""
+
+    read: Callable[[Work], Any]
+    write: Callable[[Work, Any], object]
+
+    def change(self, work: Work) -> None:
+        self.write(work, self.read(work))
 
 
-def save_alias(work: Work) -> None:
-    found = work.aliases.find("digits", "champion")
-    assert found is not None
-    work.aliases.save(replace(found, why="changed"))
+ROWS: dict[str, Row] = {
+    "a model": Row(
+        lambda work: work.models.get("digits"),
+        lambda work, row: work.models.save(replace(row, description="changed")),
+    ),
+    "a version": Row(
+        lambda work: work.versions.get("digits", version().number),
+        lambda work, row: work.versions.save(replace(row, description="changed")),
+    ),
+    "an alias": Row(
+        lambda work: work.aliases.find("digits", "champion"),
+        lambda work, row: work.aliases.save(replace(row, why="changed")),
+    ),
+    "a key": Row(
+        lambda work: work.keys.get("k1"),
+        lambda work, row: work.keys.save(replace(row, revoked_at=NOON)),
+    ),
+    "a route": Row(
+        lambda work: work.routes.current("digits", "production"),
+        lambda work, row: work.routes.add(replace(row, revision=row.revision + 1)),
+    ),
+    "a deployment": Row(
+        lambda work: work.deployments.get("dep_0"),
+        lambda work, row: work.deployments.update(replace(row, because="changed")),
+    ),
+    "a rollback": Row(
+        lambda work: work.rollbacks.get("rb_0"),
+        lambda work, row: work.rollbacks.save(replace(row, finished_at=NOON)),
+    ),
+}
+CREATES: dict[str, Callable[[Work], object]] = {
+    "a model": lambda work: work.models.add(model("new")),
+    "a version": lambda work: work.versions.add(version("2.0.0")),
+    "an alias": lambda work: work.aliases.save(Alias("digits", "new", None, NOON, "ada")),
+    "a key": lambda work: work.keys.add(key("k2")),
+    "a route": lambda work: work.routes.add(route(environment="staging")),
+    "a deployment": lambda work: work.deployments.add(deployment(environment="staging")),
+    "a rollback": lambda work: work.rollbacks.add(replace(ROLLBACK, id="rb_1")),
+    "a snapshot": lambda work: work.snapshots.add(snapshot("snap_1")),
+    "a start of a gateway": lambda work: work.gateways.start(boot="b1", host="h", pid=7),
+    "an answer": lambda work: work.idempotency.put(ANSWER),
+}
+CLAIMS: dict[str, tuple[Callable[[Work], object], object, object]] = {
+    "the first value of a setting": (lambda work: work.settings.keep("s", "v"), "v", "v"),
+    "an artifact": (lambda work: work.artifacts.add(artifact()), True, False),
+    "a flush": (lambda work: work.gateways.flush(batch(2, boot="b0")), True, False),
+    "a score": (lambda work: work.scores.add([SCORE]), [True], [False]),
+    "a message": (
+        lambda work: [
+            one.key for one in work.outbox.claim_messages(owner="a", lease=60_000, limit=9)
+        ],
+        ["m0"],
+        [],
+    ),
+    "a deployment that is due": (
+        lambda work: [one.id for one in work.deployments.claim(owner="a", lease=60_000)],
+        ["dep_0"],
+        [],
+    ),
+    "minutes to be merged": (
+        lambda work: work.measurements.merge(before=NOON + MINUTE, limit=9),
+        1,
+        0,
+    ),
+}
+"""What is done once, whoever else tries: what the first is told, and what the second."""
 
 
-def save_key(work: Work) -> None:
-    work.keys.save(replace(work.keys.get("k1"), revoked_at=NOON))
-
-
-def add_revision(work: Work) -> None:
-    current = work.routes.current("digits", "production")
-    work.routes.add(replace(current, revision=current.revision + 1))
-
-
-CHANGES: list[Callable[[Work], object]] = [
-    save_model,
-    save_version,
-    save_alias,
-    save_key,
-    add_revision,
-]
-CREATES: list[Callable[[Work], object]] = [
-    lambda work: work.models.add(model("new")),
-    lambda work: work.versions.add(version("2.0.0")),
-    lambda work: work.aliases.save(Alias("digits", "new", None, NOON, "ada")),
-    lambda work: work.keys.add(key("k2")),
-    lambda work: work.routes.add(route(environment="staging")),
-    lambda work: work.deployments.add(deployment()),
-    lambda work: work.idempotency.put(ANSWER),
-]
-
-
-@pytest.mark.parametrize("change", [*CHANGES, *CREATES])
-def test_of_two_works_open_together_only_one_commits(
-    begin: Begin, change: Callable[[Work], object]
-) -> None:
-    do(begin, prepare)
-    with pytest.raises(Conflict), begin() as one, begin() as two:
-        change(one)
-        change(two)
+@pytest.mark.parametrize("what", ROWS)
+def test_of_two_works_open_together_only_one_changes_a_row(begin: Begin, what: str) -> None:
+    do(begin, prepare_all)
+    row = ROWS[what]
+    before = ask(begin, row.read)
+    with begin() as one:
+        row.change(one)
+        with pytest.raises(Conflict), begin() as two:
+            row.change(two)
+            one.commit()
+            two.commit()
         one.commit()
-        two.commit()
+    assert ask(begin, row.read).revision == before.revision + 1
 
 
-@pytest.mark.parametrize("change", CREATES)
-def test_what_was_made_meanwhile_is_not_made_again(
-    begin: Begin, change: Callable[[Work], object]
+@pytest.mark.parametrize("what", ROWS)
+def test_who_read_a_row_before_the_faster_one_changed_it_is_refused(
+    begin: Begin, what: str
 ) -> None:
-    do(begin, prepare)
+    do(begin, prepare_all)
+    row = ROWS[what]
+    as_read = ask(begin, row.read)
+    do(begin, row.change)
+    changed = ask(begin, row.read)
+    with pytest.raises(Conflict):
+        do(begin, lambda work: row.write(work, as_read))
+    assert ask(begin, row.read) == changed
+
+
+@pytest.mark.parametrize("what", CREATES)
+def test_of_two_works_open_together_only_one_creates(begin: Begin, what: str) -> None:
+    do(begin, prepare_all)
+    create = CREATES[what]
+    with begin() as one:
+        create(one)
+        with pytest.raises(Conflict), begin() as two:
+            create(two)
+            one.commit()
+            two.commit()
+        one.commit()
+
+
+@pytest.mark.parametrize("what", CREATES)
+def test_what_was_made_meanwhile_is_not_made_again(begin: Begin, what: str) -> None:
+    do(begin, prepare_all)
+    create = CREATES[what]
     with pytest.raises(Conflict), begin() as fast, begin() as slow:
-        change(fast)
+        create(fast)
         fast.commit()
-        change(slow)
+        create(slow)
         slow.commit()
+
+
+def test_one_name_is_given_to_one_model_alone(begin: Begin) -> None:
+    do(begin, lambda work: [work.models.add(model(name)) for name in ("a", "b")])
+
+    def take(work: Work, name: str) -> None:
+        work.models.save(replace(work.models.get(name), alternative_ids=("gpt",)))
+
+    with begin() as one:
+        take(one, "a")
+        with pytest.raises(Conflict), begin() as two:
+            take(two, "b")
+            one.commit()
+            two.commit()
+        one.commit()
+    assert ask(begin, lambda work: work.models.get("a")).alternative_ids == ("gpt",)
+    assert ask(begin, lambda work: work.models.get("b")).alternative_ids == ()
+
+
+def both(begin: Begin, act: Callable[[Work], object]) -> tuple[object, object]:
+    """Let two works do it, open together; who is refused looks again. Return what each is told."""
+    with begin() as one:
+        told = [act(one)]
+        with suppress(Conflict), begin() as two:
+            second = act(two)
+            one.commit()
+            two.commit()
+            told.append(second)
+        one.commit()
+    if len(told) == 1:
+        told.append(do(begin, act))
+    return told[0], told[1]
+
+
+@pytest.mark.parametrize("what", CLAIMS)
+def test_what_two_do_at_once_is_done_once(begin: Begin, what: str) -> None:
+    do(begin, prepare_all)
+    act, first_told, second_told = CLAIMS[what]
+    assert both(begin, act) == (first_told, second_told)
+
+
+def test_evidence_of_two_writers_adds_up(begin: Begin) -> None:
+    counts = [evidence(metric="measured", bin=0)]
+    both(begin, lambda work: work.evidence.add("dep_1", counts, [first(7)]))
+    found = {one.metric: one.n for one in ask(begin, lambda work: work.evidence.of("dep_1"))}
+    assert found == {"errors": 1, "measured": 2}
+
+
+def test_a_change_of_no_row_that_is_there_is_not_found(begin: Begin) -> None:
+    nowhere: list[Callable[[Work], object]] = [
+        lambda work: work.models.save(model()),
+        lambda work: work.versions.save(version()),
+        lambda work: work.aliases.save(Alias("digits", "champion", None, NOON, "ada")),
+        lambda work: work.keys.save(key()),
+        lambda work: work.deployments.update(deployment()),
+        lambda work: work.rollbacks.save(ROLLBACK),
+    ]
+    for change in nowhere:
+        with pytest.raises(NotFound):
+            do(begin, change)
+
+
+def test_two_changes_of_what_gateways_read_are_two_generations(begin: Begin) -> None:
+    do(begin, prepare_all)
+    before = ask(begin, lambda work: work.routes.generation())
+    with begin() as one:
+        ROWS["a model"].change(one)
+        mine = one.routes.generation()
+        with suppress(Conflict), begin() as two:
+            ROWS["a key"].change(two)
+            theirs = two.routes.generation()
+            one.commit()
+            two.commit()
+            assert theirs != mine
+        one.commit()
+    assert mine == before + 1
 
 
 def test_who_read_before_the_faster_one_wrote_is_refused(begin: Begin) -> None:
@@ -136,7 +317,7 @@ def test_who_read_before_the_faster_one_wrote_is_refused(begin: Begin) -> None:
 def test_the_loser_leaves_nothing_behind(begin: Begin) -> None:
     do(begin, prepare)
     with suppress(Conflict), begin() as fast, begin() as slow:
-        add_revision(fast)
+        ROWS["a route"].change(fast)
         fast.commit()
         slow.outbox.add(event(), message(deployment="dep_1"))
         slow.deployments.add(deployment())
@@ -215,7 +396,7 @@ def test_revisions_of_a_route_have_no_gap_and_no_twin(database: Database) -> Non
     def publish(_: int) -> None:
         while True:
             with suppress(Conflict):
-                patiently(database, add_revision)
+                patiently(database, ROWS["a route"].change)
                 return
 
     with ThreadPoolExecutor(4) as threads:
@@ -250,6 +431,35 @@ def test_gateways_that_see_the_same_units_at_once_count_them_once(database: Data
         counts = {one.metric: one.n for one in work.evidence.of("dep_1")}
         assert counts == {"errors": 100, "measured": 20}
         assert work.measurements.totals()[0][3] == {"ok": 40}
+
+
+def test_minutes_that_another_merged_meanwhile_are_not_merged_again(
+    postgres_database: Database,
+) -> None:
+    begin = partial(sql.begin, postgres_database)
+    start(begin)
+    flush(begin, batch(measurements=(measurement(), measurement())))
+
+    def merge(work: Work) -> int:
+        return work.measurements.merge(before=NOON + MINUTE, limit=9)
+
+    def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("DELETE") and not faster:
+            faster.append(True)
+            do(begin, merge)
+
+    faster: list[bool] = []
+    sa.event.listen(postgres_database.engine, "before_cursor_execute", be_faster)
+    try:
+        with pytest.raises(Conflict):
+            do(begin, merge)
+    finally:
+        sa.event.remove(postgres_database.engine, "before_cursor_execute", be_faster)
+    with begin() as work:
+        (read,) = work.measurements.read(
+            model="digits", environment="production", since=0, until=NOON + MINUTE
+        )
+    assert read.outcomes == {"ok": 4}
 
 
 def test_who_follows_the_history_by_number_misses_nothing(database: Database) -> None:
