@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
 
+from headway.adapters.outbound import Audience, Outbound
 from headway.deployments.deployment import State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import RollbackState
@@ -644,6 +645,48 @@ def test_plan_tells_the_outside_what_happened(world: World) -> None:
         "deployment.created",
         "deployment.step",
     ]
+
+
+def test_nobody_is_told_that_something_was_asked_once_more(world: World) -> None:
+    check = {"check": ["loads"], "within": "5s"}
+    plan = {**QUICK, "steps": [check, *QUICK["steps"]]}  # type: ignore[misc]  # a list
+    deployment = world.deploy("1.1.0", plan, notify=["webhook:https://ops.example.com/hooks"])
+    for _ in range(7):
+        world.tick()
+        world.courier(ok=False, detail="no")
+        world.later(SECOND)
+
+    assert "check" in world.kinds(deployment)
+    with world.begin() as work:
+        messages = [m for m in work.outbox.messages_of(deployment.id) if m.kind == "webhook"]
+    told = [m.payload["body"]["type"] for m in messages]  # type: ignore[index,call-overload]
+    assert told == ["deployment.created", "deployment.step", "deployment.rolled_back"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://169.254.169.254/latest", "never called"),
+        ("https://10.0.0.1/x", 'HEADWAY_OUTBOUND_ALLOW="10.0.0.1:443"'),
+        ("http://127.0.0.1:8000/api/v1/models", "127.0.0.1"),
+        ("https://2130706433/", "usual form"),
+        ("http://ops.example.com/", "https"),
+    ],
+)
+def test_webhook_that_could_never_be_called_is_refused_with_its_plan(
+    world: World, url: str, words: str
+) -> None:
+    def check(url: str, pointer: str) -> None:
+        Outbound(loopback_open=True).check_url(url, audience=Audience.NOTIFIER, pointer=pointer)
+
+    careful = replace(world.deployments, check_webhook=check)
+    plan = {**QUICK, "to": "1.1.0", "notify": ["webhook:https://ok.example.com", f"webhook:{url}"]}
+    with pytest.raises(Invalid, match=words) as refused:
+        careful.create(plan, actor=ADA)
+
+    assert refused.value.faults[0].pointer == "/notify/1"
+    with pytest.raises(Invalid, match=words):
+        careful.plan(plan)
 
 
 def test_alias_moves_with_the_promotion_and_not_before(world: World) -> None:

@@ -256,6 +256,25 @@ def test_latency_is_proven_at_the_furthest_line_that_the_factor_reaches() -> Non
     assert judge(seen(counts), asked(near, factor=2.4)).finding is Finding.UNDECIDED
 
 
+def test_slow_answers_are_told_by_the_thresholds_that_they_passed() -> None:
+    # A slow answer passes several thresholds: 400 of them in 300 answers are no "400 of 300".
+    evidence = seen(
+        tally(
+            5_000,
+            candidate_measured=300,
+            stable_measured=300,
+            candidate_latency__p50=290,
+            candidate_latency__p90=110,
+            stable_latency__p50=150,
+            stable_latency__p90=30,
+        )
+    )
+    verdict = judge(evidence, asked(Judged(metric="latency", quantiles=("p50", "p90"))))
+
+    assert verdict.finding is Finding.WORSE
+    assert "400 thresholds passed in 300 against 180 thresholds passed in 300" in verdict.reason
+
+
 def test_a_line_that_joined_later_is_compared_with_itself_alone() -> None:
     # The p90 has no evidence from the first epoch: few beyond it would flatter the candidate.
     judged = Judged(metric="latency", lines=(("p50", 100.0),), quantiles=("p50", "p90"))

@@ -128,3 +128,20 @@ def test_a_message_that_is_given_up_wakes_the_deployment_and_is_dead(begin: Begi
     assert (dead.dead, dead.answer, dead.created_at) == (True, None, NOON)
     assert claimed(begin, "a") == []
     assert claim(begin, "r")
+
+
+def test_a_courier_takes_one_kind_and_keeps_what_it_holds(begin: Begin) -> None:
+    leave(begin, message("hook"), replace(message("probe"), kind="probe"))
+
+    def take(owner: str, kind: str | None = None) -> list[str]:
+        found = do(
+            begin,
+            lambda work: work.outbox.claim_messages(owner=owner, lease=0, limit=9, kind=kind),
+        )
+        return [one.key for one in found]
+
+    assert take("a", "probe") == ["probe"]
+    do(begin, lambda work: work.outbox.keep_messages(["probe", "hook"], owner="a", lease=MINUTE))
+    found = do(begin, lambda work: work.outbox.claim_messages(owner="b", lease=MINUTE, limit=9))
+    assert [one.key for one in found] == ["hook"]
+    do(begin, lambda work: work.outbox.answer("probe", {"ok": True}, owner="a"))

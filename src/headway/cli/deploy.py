@@ -164,8 +164,8 @@ def show_deployment(deployment: str | None, output: str) -> None:
         told["evidence"],
         [
             ("METRIC", lambda m: m["metric"]),
-            ("STABLE", lambda m: f"{m['stable']} bad" if m["stable_n"] else "no data"),
-            ("NEW", lambda m: f"{m['candidate']} bad" if m["candidate_n"] else "no data"),
+            ("BAD ON STABLE", lambda m: m["stable"] if m["stable_n"] else "no data"),
+            ("BAD ON NEW", lambda m: m["candidate"] if m["candidate_n"] else "no data"),
             ("HOW MANY TIMES AS BAD", _interval),
             ("PROOF OF WORSE", lambda m: m["worse"]),
             ("OF NOT WORSE", lambda m: m["not_worse"]),

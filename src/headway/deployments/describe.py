@@ -16,7 +16,7 @@ from headway.deployments.intent import Verb
 from headway.deployments.outcome import Look
 from headway.deployments.plan import Check, Send, Step, Watch
 from headway.judge.evidence import Evidence
-from headway.judge.result import Result, bounded
+from headway.judge.result import Result, bounded, counted
 from headway.judge.verdict import Verdict
 from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
@@ -155,8 +155,8 @@ def metric(result: Result, verdict: Verdict) -> dict[str, Json]:
     low, high = result.interval
     return {
         "metric": result.metric,
-        "candidate": _counts(result.candidate_bad, result.candidate_n),
-        "stable": _counts(result.stable_bad, result.stable_n),
+        "candidate": counted(result.metric, result.candidate_bad, result.candidate_n),
+        "stable": counted(result.metric, result.stable_bad, result.stable_n),
         "candidate_bad": result.candidate_bad,
         "candidate_n": result.candidate_n,
         "stable_bad": result.stable_bad,
@@ -178,10 +178,6 @@ def _not_worse(result: Result, value: float | None, needed: float) -> str:
     if result.proved_by is not None:
         return "proven"
     return "" if value is None else f"{_rounded(value):g} of {needed:.0f}"
-
-
-def _counts(bad: float, n: int) -> str:
-    return f"{bad:g} of {n:,}"
 
 
 def _rounded(value: float) -> float:
@@ -265,10 +261,13 @@ def basis(event: Event) -> tuple[str, ...]:
         interval = row.get("interval")
         low, high = interval if isinstance(interval, list) else (0.0, None)
         upper = "any" if high is None else f"{_number(high):.3g}x"
+        metric = str(row.get("metric"))
+        candidate, stable = (
+            counted(metric, _number(row.get(bad)), int(_number(row.get(n))))
+            for bad, n in (("c", "candidate_n"), ("s", "stable_n"))
+        )
         line = (
-            f"{row.get('metric')}: candidate {_number(row.get('c')):g} of "
-            f"{_number(row.get('candidate_n')):,.0f}, stable {_number(row.get('s')):g} of "
-            f"{_number(row.get('stable_n')):,.0f}; {_number(low):.2g}x to {upper}; "
+            f"{metric}: candidate {candidate}, stable {stable}; {_number(low):.2g}x to {upper}; "
             f"E = {_number(row.get('e')):.3g}"
         )
         if row.get("e_not") is not None:

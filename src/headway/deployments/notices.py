@@ -11,13 +11,16 @@ from headway.outbox.message import Message
 
 PAGED: Final = frozenset({"deployment.rollback_failed", "rollback.failed", "rollback.went_on"})
 """What somebody must know whatever a plan says: callers may be without an answer."""
-_WEBHOOK: Final = "webhook:"
+_UNTOLD: Final = frozenset({"deployment.check", "deployment.fitted", "deployment.probe"})
+"""What the history keeps and nobody need be woken for: something was asked once more."""
 
 
 def notices(
     deployment: Deployment, event: Event, *, pages: Iterable[str] = ()
 ) -> tuple[Message, ...]:
     """Return the messages about a deployment: to whom its plan names, and who is paged."""
+    if event.kind in _UNTOLD:
+        return ()
     data: Mapping[str, Json] = {
         "deployment": deployment.id,
         "model": deployment.model,
@@ -31,7 +34,7 @@ def notices(
     return _messages(
         event,
         data,
-        to=[*_urls(deployment), *(pages if event.kind in PAGED else ())],
+        to=[*deployment.plan.webhooks, *(pages if event.kind in PAGED else ())],
         key=f"{deployment.id}:webhook:{deployment.revision + 1}",
         owner=deployment.id,
     )
@@ -57,14 +60,10 @@ def rollback_notices(
     return _messages(
         event,
         data,
-        to=[*(_urls(last) if last else ()), *pages],
+        to=[*(last.plan.webhooks if last else ()), *pages],
         key=f"{rollback.id}:webhook:{event.kind}",
         owner=rollback.id,
     )
-
-
-def _urls(deployment: Deployment) -> list[str]:
-    return [to.removeprefix(_WEBHOOK) for to in deployment.plan.notify]
 
 
 def _messages(

@@ -28,6 +28,8 @@ from headway.routing.route import PIN_FOR
 
 PRODUCTION: Final = "production"
 PREVIOUS: Final = "previous"
+WEBHOOK: Final = "webhook:"
+"""What stands before the URL in `notify`."""
 LONGEST_WARM: Final = 7 * DAY
 """So long the runners keep what a route left, whatever its plan said."""
 
@@ -262,6 +264,11 @@ class Plan:
         }
         optional = {"why": self.why, "stick_to": self.stick_to, "alias": self.alias}
         return document | {key: value for key, value in optional.items() if value}
+
+    @property
+    def webhooks(self) -> tuple[str, ...]:
+        """The URLs that are told what happens."""
+        return tuple(to.removeprefix(WEBHOOK) for to in self.notify)
 
     def text(self) -> str:
         """Canonical JSON of the whole plan, steps filled in."""

@@ -33,6 +33,8 @@ from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.model import State as VersionState
 from headway.registry.model import Version
+from headway.registry.ports import CheckUrl
+from headway.registry.service import allows_any_url
 
 __all__ = ["DeploymentService", "RollbackService"]
 
@@ -50,6 +52,8 @@ class DeploymentService:
     new_id: NewId = new_id
     read: Begin | None = None
     """Opens what only reads; a store may know a cheaper way for that."""
+    check_webhook: CheckUrl = allows_any_url
+    """Refuses a webhook that could never be called, when the plan comes."""
 
     def create(self, document: Mapping[str, Json], *, actor: Actor) -> Deployment:
         """Start a deployment by a plan.
@@ -221,7 +225,10 @@ class DeploymentService:
         return (self.read or self.begin)()
 
     def _read(self, document: Mapping[str, Json]) -> Plan:
-        return read_plan(document, self.strategies, checks=tuple(self.checks))
+        plan = read_plan(document, self.strategies, checks=tuple(self.checks))
+        for place, url in enumerate(plan.webhooks):
+            self.check_webhook(url, f"/notify/{place}")
+        return plan
 
     def _resolved(
         self, work: Work, plan: Plan, *, facts: bool = False

@@ -5,6 +5,7 @@ from enum import StrEnum
 from math import exp
 from typing import Final
 
+from headway.judge.evidence import Kind, kind_of
 from headway.kernel.canonical import Json
 
 _BOUND: Final = 690.0
@@ -22,6 +23,16 @@ class Proof(StrEnum):
     """Compared with the stable version."""
     FLOOR = "floor"
     """By itself: its rate is low enough, whatever the stable version's is."""
+
+
+def counted(metric: str, bad: float, n: int) -> str:
+    """Say how many bad events there were: "3 of 1,200".
+
+    One slow answer passes several thresholds, so of a magnitude there may be more than answers.
+    """
+    if kind_of(metric) is Kind.MAGNITUDE:
+        return f"{bad:,.0f} thresholds passed in {n:,}"
+    return f"{bad:g} of {n:,}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from headway.judge.events import Hits, log_mean_exp
 from headway.judge.evidence import CANDIDATE, STABLE, Evidence
 from headway.judge.limits import Limit, LimitWatch, needed_in_control
 from headway.judge.question import Question
-from headway.judge.result import Proof, Result, bounded
+from headway.judge.result import Proof, Result, bounded, counted
 from headway.judge.weighing import result_of
 from headway.kernel.canonical import Json, canonical, digest
 from headway.kernel.clock import MINUTE
@@ -244,8 +244,8 @@ def _told(result: Result) -> str:
     upper = f"to {high:.2g}" if high is not None else "or more"
     return (
         f"{result.metric}: {low:.2g} {upper} times the stable version's "
-        f"({result.candidate_bad:g} of {result.candidate_n:,} against "
-        f"{result.stable_bad:g} of {result.stable_n:,})"
+        f"({counted(result.metric, result.candidate_bad, result.candidate_n)} against "
+        f"{counted(result.metric, result.stable_bad, result.stable_n)})"
     )
 
 

@@ -39,7 +39,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def unknown_word(word: str, known: Iterable[str], *, what: str) -> str:
     """Say that a word is not known, which one was probably meant, and which ones there are."""
-    known, shown = sorted(known), word[:64]
+    known, shown = sorted(map(str, known)), word[:64]
     guess = nearest(shown, known)
     hint = f"; did you mean {guess!r}?" if guess else ""
     return f"unknown {what} {shown!r}{hint} (there are: {', '.join(known)})"

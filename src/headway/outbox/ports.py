@@ -39,11 +39,17 @@ class Outbox(Protocol):
     def messages_of(self, deployment: str) -> Sequence[Message]:
         """Return the messages of a deployment, oldest first, with their answers."""
 
-    def claim_messages(self, *, owner: str, lease: int, limit: int) -> Sequence[Message]:
+    def claim_messages(
+        self, *, owner: str, lease: int, limit: int, kind: str | None = None
+    ) -> Sequence[Message]:
         """Lease messages that are due and that nobody holds, on the store's clock; attempts + 1.
 
-        A lease further ahead than twice `lease` counts as expired (the clock went back).
+        `kind`: no others. A lease further ahead than twice `lease` counts as expired (the clock
+        went back).
         """
+
+    def keep_messages(self, keys: Sequence[str], *, owner: str, lease: int) -> None:
+        """Begin the lease of messages anew, of those that are still held."""
 
     def answer(self, key: str, answer: Json, *, owner: str) -> None:
         """Store what came of a message; wakes its deployment. `Conflict` if the lease was lost."""

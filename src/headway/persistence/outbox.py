@@ -61,8 +61,11 @@ class SqlOutbox:
         query = sa.select(messages).where(messages.c.deployment == deployment)
         return [_message(row) for row in self._transaction.rows(query.order_by(messages.c.id))]
 
-    def claim_messages(self, *, owner: str, lease: int, limit: int) -> Sequence[Message]:
+    def claim_messages(
+        self, *, owner: str, lease: int, limit: int, kind: str | None = None
+    ) -> Sequence[Message]:
         table = messages.c
+        wanted = () if kind is None else (table.kind == kind,)
         open_to_all = (
             sa.select(table.id)
             .where(
@@ -70,6 +73,7 @@ class SqlOutbox:
                 table.dead == 0,
                 table.due_at <= now(),
                 free(table.lease_until, lease),
+                *wanted,
             )
             .order_by(table.due_at, table.id)
             .limit(limit)
@@ -83,6 +87,10 @@ class SqlOutbox:
         )
         claimed = sorted(self._transaction.rows(claim), key=lambda row: (row.due_at, row.id))
         return [_message(row) for row in claimed]
+
+    def keep_messages(self, keys: Sequence[str], *, owner: str, lease: int) -> None:
+        held = (messages.c.key.in_(keys), messages.c.lease_owner == owner)
+        self._transaction.run(sa.update(messages).where(*held).values(lease_until=now() + lease))
 
     def answer(self, key: str, answer: Json, *, owner: str) -> None:
         values = {"answer": answer, "answered_at": now()}

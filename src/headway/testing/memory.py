@@ -1022,12 +1022,15 @@ class MemoryOutbox(_Repository):
         known = (queued.message for queued in self._t.messages.all())
         return [message for message in known if message.deployment == deployment]
 
-    def claim_messages(self, *, owner: str, lease: int, limit: int) -> Sequence[Message]:
+    def claim_messages(
+        self, *, owner: str, lease: int, limit: int, kind: str | None = None
+    ) -> Sequence[Message]:
         now = self._t.clock()
         due = [
             queued
             for queued in sorted(self._t.messages.all(), key=lambda queued: queued.due_at)
-            if queued.message.answered_at is None
+            if kind in {None, queued.message.kind}
+            and queued.message.answered_at is None
             and not queued.message.dead
             and queued.due_at <= now
             and not now < queued.lease_until <= now + 2 * lease
@@ -1040,6 +1043,12 @@ class MemoryOutbox(_Repository):
             self._t.messages.put(message.key, held)
             claimed.append(message)
         return claimed
+
+    def keep_messages(self, keys: Sequence[str], *, owner: str, lease: int) -> None:
+        until = self._t.clock() + lease
+        for key in keys:
+            if (queued := self._held(key, owner)) is not None:
+                self._t.messages.put(key, replace(queued, lease_until=until))
 
     def answer(self, key: str, answer: Json, *, owner: str) -> None:
         queued = self._held(key, owner)

@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from flask import Blueprint, Flask
 from headway.adapters import published
 from headway.adapters.carriers import Carriers, ThroughGateway
 from headway.adapters.notifiers.webhook import Webhook
+from headway.adapters.outbound import Audience, Outbound
 from headway.adapters.runners import Runners
 from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
@@ -126,7 +127,12 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         ),
         keys=KeyService(joined, utc_now, digester(root_key.sub_key(Purpose.KEY_HASH))),
         sessions=SessionService(joined, utc_now, digester(root_key.sub_key(Purpose.SESSION))),
-        deployments=DeploymentService(joined, plugins.load("strategies"), checks),
+        deployments=DeploymentService(
+            joined,
+            plugins.load("strategies"),
+            checks,
+            check_webhook=partial(_webhook, guard),
+        ),
         rollbacks=RollbackService(joined, checks),
         routing=RoutingService(joined, utc_now, new_id, stamper.read, snapshots.keep),
         snapshots=snapshots,
@@ -152,6 +158,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
         owner,
         begin,
         {"check": carriers.check, "probe": carriers.probe, "webhook": carriers.notify},
+        aside=_carry,
     )
     reconciler = Reconciler(
         owner,
@@ -338,6 +345,22 @@ def _log() -> Any:  # noqa: ANN401 - structlog's loggers have no type of their o
     import structlog  # noqa: PLC0415 - see `headway.wiring.logs.configure`
 
     return structlog.get_logger("headway.control")
+
+
+def _webhook(guard: Outbound, url: str, pointer: str) -> None:
+    guard.check_url(url, audience=Audience.NOTIFIER, pointer=pointer)
+
+
+def _carry(do: Callable[[], None]) -> None:
+    """Carry a message out beside the loop that found it."""
+
+    def carry() -> None:
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 - a loop would outlive it as well
+            _warn("courier", error)
+
+    threading.Thread(target=carry, name="carrying", daemon=True).start()
 
 
 def _warn(loop: str, error: Exception) -> None:
