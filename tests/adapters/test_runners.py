@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headway.adapters.runners import Runners
-from headway.kernel.errors import Refused, Unavailable, Unsupported
+from headway.adapters.runners import Loaded, Runners
+from headway.kernel.errors import Conflict, Refused, Unavailable, Unsupported
 from headway.testing.provider import Ending, Reply, ScriptedProvider
 
 DIGEST = f"sha256:{'a' * 64}"
@@ -67,13 +67,32 @@ def test_a_description_that_does_not_come_says_why(
 
 
 def test_a_load_tells_of_each_living_runner(runners: Runners, runner: ScriptedProvider) -> None:
-    assert runners.load(DIGEST) == {"runner 2": "ok"}
+    assert runners.load(DIGEST) == Loaded(refused={}, corrupt=False)
     runner.script = lambda _: said({"error": "too large"}, 507)
-    assert runners.load(DIGEST) == {"runner 2": "too large"}
+    assert runners.load(DIGEST) == Loaded(refused={"runner 2": "too large"}, corrupt=False)
+    runner.script = lambda _: said({"error": "others"}, 500, **{"headway-reason": "corrupt"})
+    assert runners.load(DIGEST) == Loaded(refused={"runner 2": "others"}, corrupt=True)
+
+
+def test_a_model_whose_bytes_changed_must_be_sent_again_before_it_is_registered(
+    runners: Runners, runner: ScriptedProvider
+) -> None:
+    fields = {"headway-outcome": "version", "headway-reason": "corrupt"}
+    runner.script = lambda _: said({"error": "others"}, 500, **fields)
+    with pytest.raises(Conflict, match=f"{DIGEST} are not those .* upload the right ones again"):
+        runners.describe(DIGEST, "onnx")
+
+
+def test_runners_tell_what_they_refused_for_its_bytes_when_they_are_told_what_to_keep(
+    runners: Runners, runner: ScriptedProvider
+) -> None:
+    runner.script = lambda _: said({"corrupt": [DIGEST]})
+    assert runners.pin([]) == {DIGEST}
 
 
 def test_pins_reach_every_runner_that_lives(runners: Runners, runner: ScriptedProvider) -> None:
-    runners.pin([DIGEST])
+    runner.script = lambda _: said({"corrupt": []})
+    assert runners.pin([DIGEST]) == frozenset()
     (asked,) = runner.requests
     assert (asked.path, asked.json) == ("/v2/repository/pins", {"digests": [DIGEST]})
 

@@ -10,7 +10,7 @@ import tarfile
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,6 +87,16 @@ class Rows:
 
     def pins(self, digest: str) -> Sequence[str]:
         return self.work.table.needed.get(digest, [])
+
+    def mark(self, digest: str, corrupt_at: int | None) -> bool:
+        row = self.work.rows.get(digest)
+        if row is None or (row.corrupt_at is None) is (corrupt_at is None):
+            return False
+        self.work.rows[digest] = replace(row, corrupt_at=corrupt_at)
+        return True
+
+    def corrupt(self) -> Sequence[str]:
+        return [row.digest for row in self.work.rows.values() if row.corrupt_at is not None]
 
     def remove(self, digest: str) -> None:
         del self.work.rows[digest]
@@ -399,6 +409,88 @@ def test_a_digest_is_read_and_written() -> None:
 def test_what_is_no_digest_is_refused_with_what_would_be(text: str, hint: str) -> None:
     with pytest.raises(Invalid, match=hint):
         Digest.parse(text)
+
+
+def flip(store: LocalStore, digest: str) -> None:
+    path = store.path(Digest.parse(digest))
+    path.chmod(0o600)
+    path.write_bytes(ONNX[:-1] + b"?")
+
+
+def lose(store: LocalStore, digest: str) -> None:
+    store.path(Digest.parse(digest)).unlink()
+
+
+def told(table: Table, since: int) -> list[tuple[str, str, str | None]]:
+    return [(event.kind, event.subject, event.model) for event in table.events[since:]]
+
+
+@pytest.mark.parametrize("damage", [flip, lose])
+def test_bytes_that_changed_mark_the_artifact_and_tell_of_each_version_once(
+    service: ArtifactService,
+    table: Table,
+    store: LocalStore,
+    damage: Callable[[LocalStore, str], None],
+) -> None:
+    digest = service.upload([ONNX], actor=ADA).artifact.digest
+    table.needed[digest] = ["bot@1.0.0", "other@2.0.0+b"]
+    assert not service.is_corrupt(digest, doubted=True)
+    damage(store, digest)
+
+    assert not service.is_corrupt(digest)  # nobody doubts it: it is not hashed at each look
+    for _ in range(2):
+        found = service.look_again(digest)
+        assert found is not None
+        assert found.corrupt_at == NOW
+
+    assert service.is_corrupt(digest)
+    assert service.get(digest).corrupt_at == NOW
+    assert told(table, 1) == [
+        ("artifact.corrupt", f"artifact:{digest}", None),
+        ("version.corrupt", "version:bot@1.0.0", "bot"),
+        ("version.corrupt", "version:other@2.0.0+b", "other"),
+    ]
+    assert all("upload the right ones again" in event.why for event in table.events[1:])
+
+
+def test_the_right_bytes_sent_again_mend_what_was_corrupt(
+    service: ArtifactService, table: Table, store: LocalStore
+) -> None:
+    digest = service.upload([ONNX], actor=ADA).artifact.digest
+    table.needed[digest] = ["bot@1.0.0"]
+    flip(store, digest)
+    service.look_again(digest)
+    since = len(table.events)
+
+    again = service.upload([ONNX], actor=Actor("bob"))
+
+    assert (again.created, again.artifact.corrupt_at) == (False, None)
+    assert b"".join(service.open(digest)) == ONNX
+    assert told(table, since) == [
+        ("artifact.mended", f"artifact:{digest}", None),
+        ("version.mended", "version:bot@1.0.0", "bot"),
+    ]
+    assert {event.actor for event in table.events[since:]} == {"bob"}
+
+
+def test_a_file_that_was_put_back_by_hand_is_noticed(
+    service: ArtifactService, store: LocalStore
+) -> None:
+    first, second = (
+        service.upload([content], actor=ADA).artifact.digest for content in (ONNX, ONNX + b"2")
+    )
+    for digest in (first, second):
+        flip(store, digest)
+        service.look_again(digest)
+    store.path(Digest.parse(first)).write_bytes(ONNX)
+
+    assert service.look_at_corrupt() == 1
+    assert (service.get(first).corrupt_at, service.get(second).corrupt_at) == (None, NOW)
+
+
+def test_nothing_is_marked_that_nobody_uploaded(service: ArtifactService, table: Table) -> None:
+    assert service.look_again(f"sha256:{'0' * 64}") is None
+    assert table.events == []
 
 
 def test_memory_does_not_grow_with_the_upload(service: ArtifactService) -> None:

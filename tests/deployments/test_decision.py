@@ -97,6 +97,20 @@ def sending(step: Send, **more: object) -> Situation:
     return at(1, plan=plan, **more)  # type: ignore[arg-type]  # passed on
 
 
+FINAL = Answer(ok=False, detail="others", final=True)
+
+
+def held_check(*, held: bool, **more: object) -> Situation:
+    plan = replace(PLAN, steps=(Check(("loads",), MINUTE, Else.HOLD), Send(10_000)))
+    return at(
+        1,
+        plan=plan,
+        held=held,
+        progress=Progress(tried=1, asked_at=NOW - 2 * SECOND),
+        **more,  # type: ignore[arg-type]  # passed on
+    )
+
+
 VETO = Veto(deployment="d", epoch=1, arm="candidate", metric="errors", at=NOW, detail=None)
 GOOD, BAD = Answer(ok=True), Answer(ok=False, detail="no")
 PROVEN, WORSE, OPEN = map(verdict, (Finding.NOT_WORSE, Finding.WORSE, Finding.UNDECIDED))
@@ -142,6 +156,10 @@ LATE = 2 * HOUR
         ),
         (at(CHECKING, lasted=MINUTE), GoBack()),
         (at(CHECKING, lasted=MINUTE, answers={"loads": GOOD, "smoke": BAD}), GoBack()),
+        (at(CHECKING, answers={"loads": FINAL}), GoBack()),
+        (at(CHECKING, answers={"loads": FINAL}, state=State.PAUSED), Wait()),
+        (held_check(held=False, answers={"loads": FINAL}), Hold()),
+        (held_check(held=True, answers={"loads": FINAL}), Ask(("loads",))),
         (at(CHECKING, intents=(intent(Verb.PROMOTE),)), Enter(2)),
         # shares that end by proof
         (at(SENDING, verdict=OPEN), Wait()),

@@ -468,6 +468,26 @@ def test_check_without_an_answer_ends_it_as_well(world: World) -> None:
     assert world.row(deployment).because == "check loads did not answer within 1m"
 
 
+def test_version_whose_artifact_is_corrupt_is_not_deployed(world: World) -> None:
+    world.corrupt("1.1.0")
+    words = r"digits@1\.1\.0 is corrupt.*upload the right ones"
+    with pytest.raises(Refused, match=words):
+        world.deploy("1.1.0")
+    with pytest.raises(Refused, match=words):
+        world.deployments.plan({**QUICK, "to": "1.1.0"})
+    world.corrupt("1.1.0", at=None)
+    assert world.deploy("1.1.0").version == "1.1.0"
+
+
+def test_check_that_would_fail_again_is_not_waited_for(world: World) -> None:
+    deployment = world.deploy("1.1.0", CHECKED)
+    world.tick()
+    world.courier(ok=False, detail="other bytes", final=True)
+    world.tick()
+    assert world.row(deployment).state is State.ROLLED_BACK
+    assert world.row(deployment).because == "check loads failed: other bytes"
+
+
 # ── one at a time, all or nothing ────────────────────────────────────────────────────────────
 
 

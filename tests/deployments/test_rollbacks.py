@@ -9,7 +9,7 @@ from headway.deployments.deployment import State, replay
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
-from headway.kernel.errors import Invalid, NotFound
+from headway.kernel.errors import Invalid, NotFound, Refused
 
 
 @pytest.fixture
@@ -347,6 +347,64 @@ def test_failed_rollback_that_has_nowhere_to_go_is_looked_at_ever_less_often() -
     world.courier()
     world.tick()
     assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
+
+
+def test_nobody_goes_back_to_a_version_that_cannot_be_loaded(world: World) -> None:
+    snapshot = world.snapshots.take(MODEL, PRODUCTION, actor=ADA, reason="before the fair")
+    then = "2027-01-15T08:30:00Z"
+    world.later(HOUR)
+    world.serve("1.2.0")
+    world.corrupt("1.1.0")
+    for to in ("1.1.0", snapshot.id, then):
+        with pytest.raises(Refused, match=r"digits@1\.1\.0 is corrupt"):
+            back(world, to)
+
+    assert back(world).why.endswith(
+        "passed over, for the artifact is corrupt: 1.1.0 by ada: complaints"
+    )
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_previous_says_so_if_all_that_was_before_cannot_be_loaded(world: World) -> None:
+    world.corrupt("1.0.0")
+    with pytest.raises(Invalid, match=r"nothing before it but 1\.0\.0, which is corrupt"):
+        back(world)
+
+
+def test_running_deployment_goes_back_to_its_stable_version_also_if_that_is_corrupt(
+    world: World,
+) -> None:
+    """It answers at this moment: the runner has it in memory, only the disk has lost it."""
+    world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.corrupt("1.1.0")
+    back(world)
+    assert world.shares() == {"1.1.0": 10_000}
+
+
+def test_failed_rollback_passes_over_what_cannot_be_loaded() -> None:
+    world = World()
+    world.gateway()
+    stable_for_days(world, "1.0.0", "1.1.0", "1.2.0")
+    world.register("1.3.0")
+    world.serve("1.3.0")
+    back(world)
+    assert world.shares() == {"1.2.0": 10_000}
+    world.corrupt("1.1.0")
+    world.run(70 * SECOND, answers=False)
+    assert world.shares() == {"1.0.0": 10_000}
+
+
+def test_fallback_of_the_route_that_cannot_be_loaded_is_passed_over() -> None:
+    world = World()
+    world.gateway()
+    world.serve("1.0.0")
+    world.by_hand(fallback="1.2.0")
+    world.serve("1.1.0")
+    world.corrupt("1.2.0")
+    back(world, "1.0.0")
+    world.run(70 * SECOND, answers=False)
+    assert world.shares() == {"1.0.0": 10_000}
 
 
 def test_failed_rollback_is_ended_by_whoever_changes_the_route(world: World) -> None:

@@ -55,6 +55,10 @@ DIRECT: Mapping[str, Json] = {
 }
 
 
+def artifact_of(number: str) -> str:
+    return f"sha256:{number.encode().hex():0>64}"
+
+
 class World:
     """Time stands still unless a test turns it."""
 
@@ -118,7 +122,7 @@ class World:
     # What people do
 
     def register(self, number: str, *, total: int = 2 * SECOND, **more: Any) -> Version:  # noqa: ANN401 - fields of a version
-        digest = f"sha256:{SemVer.parse(number).major:064x}"
+        digest = artifact_of(number)
         with self.begin() as work:
             if work.artifacts.find(digest) is None:
                 work.artifacts.add(Artifact(digest, 1, self.now, "ada"))
@@ -137,6 +141,13 @@ class World:
             )
             work.commit()
         return version
+
+    def corrupt(self, *numbers: str, at: int | None = 1) -> None:
+        """Have the artifacts of versions be found corrupt; None: be mended."""
+        with self.begin() as work:
+            for number in numbers:
+                work.artifacts.mark(artifact_of(number), at)
+            work.commit()
 
     def deploy(self, to: str, plan: Mapping[str, Json] = QUICK, **more: Json) -> Deployment:
         return self.deployments.create({**plan, "to": to, **more}, actor=ADA)
@@ -170,12 +181,13 @@ class World:
             self.later(step)
         self.reconciler.tick()
 
-    def courier(self, *, ok: bool = True, detail: str = "") -> list[Message]:
+    def courier(self, *, ok: bool = True, detail: str = "", final: bool = False) -> list[Message]:
         """Carry out every check and probe that waits."""
         with self.begin() as work:
             claimed = work.outbox.claim_messages(owner="courier", lease=30 * SECOND, limit=100)
             for message in claimed:
-                work.outbox.answer(message.key, {"ok": ok, "detail": detail}, owner="courier")
+                answer: Json = {"ok": ok, "detail": detail, "final": final}
+                work.outbox.answer(message.key, answer, owner="courier")
             work.commit()
         return list(claimed)
 

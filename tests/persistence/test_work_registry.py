@@ -408,6 +408,38 @@ def test_an_artifact_is_pinned_by_every_version_that_needs_it(begin: Begin) -> N
     assert refused.value.stands_in_the_way == "digits@1.0.0"
 
 
+def test_a_mark_on_an_artifact_shows_on_every_version_that_needs_it(begin: Begin) -> None:
+    do(begin, lambda work: work.artifacts.add(artifact()))
+    add_models(begin, model())
+    add_versions(
+        begin, version(target=local()), version("1.1.0"), version("1.2.0", target=local())
+    )
+
+    def marks() -> list[int | None]:
+        page = ask(begin, lambda work: work.versions.page(VersionQuery("digits", order="created")))
+        return [one.corrupt_at for one in page.items]
+
+    assert marks() == [None, None, None]
+    assert do(begin, lambda work: work.artifacts.mark(ARTIFACT, NOON)) is True
+    assert do(begin, lambda work: work.artifacts.mark(ARTIFACT, NOON + 1)) is False
+    assert marks() == [NOON, None, NOON]
+    for number in ("1.0.0", "1.2.0"):
+        with begin() as work:
+            found = work.versions.get("digits", SemVer.parse(number))
+        assert found.corrupt_at == NOON
+    latest = ask(begin, lambda work: work.versions.latest("digits"))
+    assert latest.corrupt_at == NOON
+    saved = do(begin, lambda work: work.versions.save(replace(latest, description="d")))
+    assert (saved.description, saved.corrupt_at) == ("d", NOON)
+    assert list(ask(begin, lambda work: work.artifacts.corrupt())) == [ARTIFACT]
+
+    assert do(begin, lambda work: work.artifacts.mark(ARTIFACT, None)) is True
+    assert do(begin, lambda work: work.artifacts.mark(ARTIFACT, None)) is False
+    assert marks() == [None, None, None]
+    assert list(ask(begin, lambda work: work.artifacts.corrupt())) == []
+    assert do(begin, lambda work: work.artifacts.mark(f"sha256:{'0' * 64}", NOON)) is False
+
+
 def test_an_artifact_that_nobody_needs_can_go(begin: Begin) -> None:
     do(begin, lambda work: work.artifacts.add(artifact()))
     do(begin, lambda work: work.artifacts.remove(ARTIFACT))

@@ -439,6 +439,14 @@ def test_nothing_is_registered_while_no_runner_can_tell(registry: RegistryServic
     assert registry.latest("bot") is None
 
 
+def test_an_artifact_that_is_corrupt_must_be_uploaded_again(registry: RegistryService) -> None:
+    with registry.begin() as work:
+        work.artifacts.mark(ARTIFACT, 1)  # type: ignore[attr-defined]  # whole in the memory's work
+        work.commit()
+    with pytest.raises(Conflict, match=f"{ARTIFACT} are not those .* upload the right ones again"):
+        register(registry, "1.0.0", local())
+
+
 def test_an_artifact_must_be_uploaded_first(registry: RegistryService) -> None:
     target = {**local(), "artifact": "sha256:" + "00" * 32}
 

@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 from tests.routing.murmur import bucket
 
+from headway.artifacts.artifact import Artifact
 from headway.deployments.deployment import Deployment, State
 from headway.deployments.plan import Plan, Send
 from headway.kernel.errors import (
@@ -19,7 +20,7 @@ from headway.kernel.errors import (
 from headway.outbox.actor import Actor
 from headway.registry import model as registry
 from headway.registry.signature import Signature
-from headway.registry.target import HostedTarget
+from headway.registry.target import HostedTarget, LocalTarget
 from headway.registry.version import SemVer
 from headway.routing.route import Ages, Epoch, Role, Route
 from headway.routing.service import ArmDraft, RouteDraft, RoutingService, RuleDraft
@@ -396,3 +397,29 @@ def test_foreign_request_id_is_not_found(world: World) -> None:
     for foreign in ("req_nonsense", STAMPER.stamp(STAMPER.prefix(999, 0), 0, 0)):
         with pytest.raises(NotFound):
             world.service.explain_request(foreign)
+
+
+def test_arm_gets_no_version_that_cannot_be_loaded_but_may_keep_one(world: World) -> None:
+    digest = f"sha256:{'c' * 64}"
+    with world.begin() as work:
+        work.artifacts.add(Artifact(digest, 1, 0, "ada"))
+        local = LocalTarget("onnx", digest)
+        work.versions.add(replace(version("2.0.0"), target=local))
+        work.commit()
+    both = RuleDraft(arms=(arm("1.0.0", 5_000), arm("2.0.0", 5_000, "other", Role.CANDIDATE)))
+    world.put(WHOLE)
+
+    def mark(at: int | None) -> None:
+        with world.begin() as work:
+            work.artifacts.mark(digest, at)
+            work.commit()
+
+    mark(1)
+    with pytest.raises(Invalid, match=r"2\.0\.0 is corrupt") as refused:
+        world.put(RouteDraft(rules=(both,)), if_match=1)
+    assert refused.value.faults[0].pointer == "/rules/0/arms/1/version"
+
+    mark(None)
+    world.put(RouteDraft(rules=(both,)), if_match=1)
+    mark(1)
+    assert world.put(RouteDraft(rules=(both,), enabled=False), if_match=2).revision == 3

@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from headway.adapters.stores.local import LocalStore
-from headway.kernel.errors import NotFound, Refused
+from headway.artifacts.artifact import Corrupt
+from headway.kernel.errors import NotFound
 from headway.runner.blackbox import BlackBox, Suspects
 from headway.runner.cache import Cache, Quarantined
-from headway.runner.ports import CannotLoad, Stop, Tensor, TensorSpec
+from headway.runner.ports import CannotLoad, CorruptBytes, Stop, Tensor, TensorSpec
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Bytes:
         if digest == "gone":
             raise NotFound("no bytes have that digest")
         if digest == "flipped":
-            raise Refused("the bytes are not what their digest says")
+            raise Corrupt("the bytes are not what their digest says")
         return digest.partition(":")[2].encode()
 
 
@@ -129,10 +130,19 @@ def test_many_who_want_one_model_load_it_once(tmp_path: Path) -> None:
 def test_bytes_that_are_not_what_they_claim_are_the_versions_fault(tmp_path: Path) -> None:
     models = cache(tmp_path, Sizes())
 
-    with pytest.raises(CannotLoad, match="not what their digest says"):
-        models.load("flipped")
-    with pytest.raises(NotFound):
-        models.load("gone")
+    for digest, words in (("flipped", "not what their digest says"), ("gone", "no bytes")):
+        with pytest.raises(CorruptBytes, match=words):
+            models.load(digest)
+
+
+def test_what_was_refused_for_its_bytes_is_told_once(tmp_path: Path) -> None:
+    models = cache(tmp_path, Sizes())
+    for digest in ("flipped", "flipped", "gone", "no number"):
+        with suppress(CannotLoad, ValueError):
+            models.load(digest)
+
+    assert sorted(models.take_corrupt()) == ["flipped", "gone"]
+    assert models.take_corrupt() == ()
 
 
 def test_a_model_that_killed_the_runner_twice_is_quarantined_for_an_hour(tmp_path: Path) -> None:

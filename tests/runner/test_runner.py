@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.artifacts.artifact import Corrupt
 from headway.runner.blackbox import BlackBox, Suspects
 from headway.runner.cache import Cache
 from headway.runner.ports import OutOfTime, Stop, Tensor, TensorSpec
@@ -42,6 +43,8 @@ class Scripted:
         return Session(name, self)
 
     def read(self, digest: str) -> bytes:
+        if digest == "sha256:flipped":
+            raise Corrupt("the bytes are others")
         return digest.removeprefix("sha256:").encode()
 
 
@@ -88,12 +91,19 @@ class Peer:
     async def infer(self, model: str) -> int:
         return await self.ask("POST", f"/v2/models/{model}/infer", INFER)
 
+    async def heard(self, method: str, target: str, body: bytes) -> bytes:
+        """Return a whole answer, its head and its body."""
+        reader, writer = await self._send(method, target, body, more="Connection: close\r\n")
+        answer = await reader.read()
+        await hang_up(writer)
+        return answer
+
     async def _send(
-        self, method: str, target: str, body: bytes
+        self, method: str, target: str, body: bytes, more: str = ""
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_unix_connection(self.path)
-        head = f"{method} {target} HTTP/1.1\r\nHost: runner\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        head = f"{method} {target} HTTP/1.1\r\nHost: runner\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}{more}\r\n".encode() + body)
         await writer.drain()
         return reader, writer
 
@@ -184,5 +194,19 @@ def test_what_the_runner_can_be_asked(
 ) -> None:
     async def story(peer: Peer) -> None:
         assert await peer.ask(method, target, b"{}") == status
+
+    with_a_runner(tmp_path, Scripted(), story)
+
+
+def test_bytes_that_changed_are_refused_with_a_reason_and_told_once(tmp_path: Path) -> None:
+    async def story(peer: Peer) -> None:
+        for target in ("/v2/models/flipped/infer", "/v2/repository/models/flipped/load"):
+            refused = (await peer.heard("POST", target, INFER)).lower()
+            assert refused.startswith(b"http/1.1 500 ")
+            assert b"\r\nheadway-outcome: version\r\n" in refused
+            assert b"\r\nheadway-reason: corrupt\r\n" in refused
+        for told in (["sha256:flipped"], []):
+            answer = await peer.heard("POST", "/v2/repository/pins", b'{"digests": []}')
+            assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"corrupt": told}
 
     with_a_runner(tmp_path, Scripted(), story)

@@ -7,13 +7,14 @@ version and marked as a check: what passes there is what a caller would meet.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import httpx2
 
 from headway.adapters.notifiers.webhook import Webhook
 from headway.adapters.runners import Runners
+from headway.artifacts.artifact import corrupt_words
 from headway.kernel.canonical import Json
 from headway.kernel.errors import HeadwayError, Unavailable
 from headway.outbox.message import Message
@@ -67,11 +68,19 @@ class ThroughGateway:
         return {"ok": ok, "detail": detail}
 
 
+class IsCorrupt(Protocol):
+    """Says whether the stored bytes of an artifact are others than those that were uploaded."""
+
+    def __call__(self, digest: str, *, doubted: bool) -> bool:
+        """`doubted`: somebody says that they are; else it is what is known of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carriers:
     """One method per kind of message."""
 
     runners: Runners
+    is_corrupt: IsCorrupt
     gateway: ThroughGateway
     webhook: Webhook
 
@@ -79,13 +88,19 @@ class Carriers:
         payload = _payload(message)
         match payload["check"]:
             case "loads":
-                told = self.runners.load(str(payload["artifact"]))
-                bad = [f"{runner}: {words}" for runner, words in told.items() if words != "ok"]
-                return {"ok": not bad, "detail": "; ".join(bad)}
+                return self._load(str(payload["artifact"]))
             case "smoke":
                 return self.gateway.ask(payload)
             case other:
                 raise HeadwayError(f"nobody here carries out the check {other!r}")
+
+    def _load(self, artifact: str) -> Json:
+        loaded = self.runners.load(artifact)
+        # A runner may hold what the disk has lost since; it would not after its next start.
+        if self.is_corrupt(artifact, doubted=loaded.corrupt):
+            return {"ok": False, "detail": corrupt_words(artifact), "final": True}
+        bad = [f"{runner}: {words}" for runner, words in loaded.refused.items()]
+        return {"ok": not bad, "detail": "; ".join(bad)}
 
     def probe(self, message: Message) -> Json:
         return self.gateway.ask(_payload(message))

@@ -13,12 +13,23 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any, Final
 
-from headway.kernel.errors import Refused, Unavailable, Unsupported
+from headway.artifacts.artifact import corrupt_words
+from headway.kernel.errors import Conflict, Refused, Unavailable, Unsupported
 from headway.registry.signature import Description, Tensor
 
 _CONNECT: Final = 1.0
 _LOAD: Final = 130.0
 """Seconds; a load has a deadline of its own that is shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How it went to load a model in every living runner."""
+
+    refused: Mapping[str, str]
+    """By runner, why not; none: all have it."""
+    corrupt: bool
+    """Whether one refused it because the stored bytes are not those that the digest names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +47,35 @@ class Runners:
             outputs=tuple(_tensor(part) for part in document["outputs"]),
         )
 
-    def load(self, artifact: str) -> Mapping[str, str]:
-        """Load a model in every living runner; says of each how it went (`ok` or why not)."""
-        told: dict[str, str] = {}
+    def load(self, artifact: str) -> Loaded:
+        """Load a model in every living runner, or raise `Unavailable`: there is none."""
+        told: dict[str, _Answer] = {}
         for number, path in enumerate(self.sockets, start=1):
             try:
                 answer = _call(path, "POST", f"/v2/repository/models/{artifact}/load")
             except Unavailable:
                 continue
-            told[f"runner {number}"] = "ok" if answer.status == 200 else _words(answer)
+            told[f"runner {number}"] = answer
         if not told:
             raise Unavailable("no runner answers")
-        return told
+        refused = {runner: answer for runner, answer in told.items() if answer.status != 200}
+        return Loaded(
+            refused={runner: _words(answer) for runner, answer in refused.items()},
+            corrupt=any(map(_corrupt, refused.values())),
+        )
 
-    def pin(self, artifacts: Sequence[str]) -> None:
-        """Have every runner keep these, and no others, for good."""
+    def pin(self, artifacts: Sequence[str]) -> frozenset[str]:
+        """Have every runner keep these, and no others, for good.
+
+        Returns what they refused, since they were asked last, because its bytes are others.
+        """
+        found: set[str] = set()
         for path in self.sockets:
             with suppress(Unavailable):
-                _call(path, "POST", "/v2/repository/pins", {"digests": list(artifacts)})
+                answer = _call(path, "POST", "/v2/repository/pins", {"digests": list(artifacts)})
+                if answer.status == 200:
+                    found.update(answer.json().get("corrupt", ()))
+        return frozenset(found)
 
     def _first(self, method: str, path: str) -> Any:  # noqa: ANN401 - JSON
         for at in self.sockets:
@@ -61,6 +83,8 @@ class Runners:
                 answer = _call(at, method, path)
                 if answer.status == 200:
                     return answer.json()
+                if _corrupt(answer):
+                    raise Conflict(corrupt_words(path.rpartition("/")[2]))
                 if answer.headers.get("headway-outcome") == "version":
                     raise Unsupported(_words(answer))
                 if answer.status < 500:
@@ -104,6 +128,10 @@ def _call(path: Path, method: str, target: str, body: Any = None) -> _Answer:  #
         raise Unavailable(f"the runner does not answer: {type(error).__name__}") from error
     finally:
         connection.close()
+
+
+def _corrupt(answer: _Answer) -> bool:
+    return bool(answer.headers.get("headway-reason") == "corrupt")
 
 
 def _words(answer: _Answer) -> str:

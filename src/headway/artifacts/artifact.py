@@ -52,7 +52,20 @@ class Artifact:
     size: int
     created_at: int
     created_by: str
+    corrupt_at: int | None = None
+    """When (ms) its stored bytes were found to be others, or gone; None: they are not known to be.
+
+    Sending the right bytes again mends it.
+    """
 
 
 class Corrupt(Refused):
     """The stored bytes are not those that the digest names: the disk changed them."""
+
+
+def corrupt_words(digest: str) -> str:
+    """Say of an artifact what is wrong with it, and what to do."""
+    return (
+        f"the stored bytes of {digest} are not those that were uploaded: upload the right ones "
+        "again, which mends every version that needs them"
+    )

@@ -41,6 +41,9 @@ class Store(Protocol):
     def read_bytes(self, digest: Digest) -> bytes:
         """Return all bytes, hashed again; `NotFound`, or `Corrupt` if they are others."""
 
+    def whole(self, digest: Digest) -> bool:
+        """Say whether the bytes are there and, hashed again piece by piece, the right ones."""
+
     def exists(self, digest: Digest) -> bool:
         """Say whether the bytes are there."""
 
@@ -74,6 +77,15 @@ class Artifacts(Protocol):
 
         Versions are never deleted, so what a route or a snapshot needs is always among them.
         """
+
+    def mark(self, digest: str, corrupt_at: int | None) -> bool:
+        """Write `Artifact.corrupt_at`; False if it was marked already, or not marked already.
+
+        The first time that it was found stays. A row that is not there is not marked.
+        """
+
+    def corrupt(self) -> Sequence[str]:
+        """Return the digests of those that are marked."""
 
     def remove(self, digest: str) -> None:
         """Delete the row; `NotFound` if there is none, `Conflict` if it is pinned.

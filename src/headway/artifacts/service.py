@@ -1,15 +1,16 @@
 """What people ask of artifacts: take bytes in, give them out."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from headway.artifacts.artifact import MIB, RESERVE, Artifact, Digest
-from headway.artifacts.ports import Begin, Store, Upload
+from headway.artifacts.artifact import MIB, RESERVE, Artifact, Digest, corrupt_words
+from headway.artifacts.ports import Begin, Store, Upload, Work
 from headway.artifacts.refusal import HEAD, why_refused
+from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, Clock
 from headway.kernel.errors import Conflict, Invalid, StorageUnavailable, TooLarge, Unsupported
-from headway.outbox.actor import Actor
+from headway.outbox.actor import HEADWAY, Actor
 from headway.outbox.event import Event
 
 LARGEST: Final = 10 * 1024 * MIB
@@ -89,15 +90,11 @@ class ArtifactService:
                 raise Conflict(f"{digest} was removed meanwhile: send it again")
             if created:
                 work.outbox.add(
-                    Event(
-                        kind="artifact.stored",
-                        subject=f"artifact:{digest}",
-                        at=now,
-                        actor=actor.name,
-                        actor_kind=actor.kind,
-                        detail={"size": size},
-                    )
+                    _event("artifact.stored", str(digest), actor, now, detail={"size": size})
                 )
+                work.commit()
+            elif artifact.corrupt_at is not None:
+                artifact = _mark(work, artifact, None, actor, now)
                 work.commit()
         return Stored(artifact, created)
 
@@ -122,17 +119,42 @@ class ArtifactService:
                     stands_in_the_way=pins[0],
                 )
             work.artifacts.remove(artifact.digest)
-            work.outbox.add(
-                Event(
-                    kind="artifact.removed",
-                    subject=f"artifact:{artifact.digest}",
-                    at=now,
-                    actor=actor.name,
-                    actor_kind=actor.kind,
-                    why=why,
-                )
-            )
+            work.outbox.add(_event("artifact.removed", artifact.digest, actor, now, why=why))
             work.commit()
+
+    def look_again(self, digest: str) -> Artifact | None:
+        """Hash what is stored under a digest, and mark it as corrupt or as mended.
+
+        Asked when a runner refused the bytes: what holds is what is found here, in the one place
+        to which they are uploaded. None: no artifact has that digest.
+        """
+        with self.begin() as work:
+            artifact = work.artifacts.find(digest)
+        if artifact is None:
+            return None
+        whole = self.store.whole(Digest.parse(digest))  # may take seconds: in no transaction
+        if whole is (artifact.corrupt_at is None):
+            return artifact
+        now = self.clock()
+        with self.begin() as work:
+            artifact = _mark(work, artifact, None if whole else now, HEADWAY, now)
+            work.commit()
+        return artifact
+
+    def is_corrupt(self, digest: str, *, doubted: bool = False) -> bool:
+        """Say whether an artifact is corrupt; of what is, or is doubted, the bytes are hashed."""
+        with self.begin() as work:
+            artifact = work.artifacts.find(digest)
+        if artifact is not None and (doubted or artifact.corrupt_at is not None):
+            artifact = self.look_again(digest)
+        return artifact is not None and artifact.corrupt_at is not None
+
+    def look_at_corrupt(self) -> int:
+        """Look again at all that are marked; return how many were mended, by whatever means."""
+        with self.begin() as work:
+            marked = work.artifacts.corrupt()
+        found = [self.look_again(digest) for digest in marked]
+        return sum(artifact is not None and artifact.corrupt_at is None for artifact in found)
 
     def sweep(self) -> int:
         """Remove files that are older than a day and have no row; return how many went."""
@@ -153,6 +175,40 @@ class ArtifactService:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"an artifact has at most {self.limit:,} bytes")
+
+
+def _mark(
+    work: Work, artifact: Artifact, corrupt_at: int | None, actor: Actor, now: int
+) -> Artifact:
+    """Mark an artifact, and tell of it and of every version that needs it; once."""
+    if work.artifacts.mark(artifact.digest, corrupt_at):
+        verb = "mended" if corrupt_at is None else "corrupt"
+        digest = artifact.digest
+        why = "" if corrupt_at is None else corrupt_words(digest)
+        work.outbox.add(_event(f"artifact.{verb}", digest, actor, now, why=why))
+        for version in work.artifacts.pins(digest):
+            told = _event(f"version.{verb}", digest, actor, now, why=why)
+            model = version.rpartition("@")[0]
+            work.outbox.add(
+                replace(
+                    told, subject=f"version:{version}", model=model, detail={"artifact": digest}
+                )
+            )
+    return work.artifacts.find(artifact.digest) or replace(artifact, corrupt_at=corrupt_at)
+
+
+def _event(
+    kind: str, digest: str, actor: Actor, at: int, *, why: str = "", detail: Json = None
+) -> Event:
+    return Event(
+        kind=kind,
+        subject=f"artifact:{digest}",
+        at=at,
+        actor=actor.name,
+        actor_kind=actor.kind,
+        why=why,
+        detail=detail,
+    )
 
 
 def _check_kind(head: bytes) -> None:

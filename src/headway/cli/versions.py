@@ -31,13 +31,18 @@ def list_versions(model: str, requirement: str | None, most: int, output: str) -
         items,
         [
             ("VERSION", lambda v: v["version"]),
-            ("STATE", lambda v: v["state"]),
+            ("STATE", _state),
             ("TARGET", lambda v: _target(v["target"])),
             ("DESCRIPTION", lambda v: v.get("description")),
             ("DIGEST", lambda v: v["digest"][:19]),
             ("CREATED", lambda v: moment(v.get("created_at"))),
         ],
     )
+
+
+def _state(version: dict[str, Any]) -> str:
+    state = str(version["state"])
+    return f"{state}, corrupt" if version.get("corrupt_at") else state
 
 
 def _target(target: dict[str, Any]) -> str:
@@ -117,7 +122,7 @@ def show_version(model: str, ref: str, output: str) -> None:
         from_environment().get(f"/models/{model}/versions/{ref}"),
         [
             ("version", lambda v: f"{v['model']} {v['version']}"),
-            ("state", lambda v: f"{v['state']} {v['reason']}".strip()),
+            ("state", lambda v: f"{_state(v)} {v['reason']}".strip()),
             ("description", lambda v: v["description"]),
             ("target", lambda v: _target(v["target"])),
             ("base URL", lambda v: v["target"].get("base_url")),

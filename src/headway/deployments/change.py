@@ -175,6 +175,14 @@ def to_revision(route: Route, *, called: str = "") -> Target:
     return Target(route, route.revision, f"{serving(route) or 'switched off'} ({place})")
 
 
+def passing_over(versions: Collection[str], target: Target) -> Target:
+    """Return a target whose words say which versions were passed over for their artifacts."""
+    if not versions:
+        return target
+    said = f"{target.words}; passed over, for the artifact is corrupt: {', '.join(versions)}"
+    return replace(target, words=said)
+
+
 def to_version(version: Version, *, current: Route) -> Target:
     """Return the present route with one version for everybody."""
     arm = Arm(STABLE, str(version.number), version.digest, Role.STABLE)

@@ -336,9 +336,10 @@ def _check(s: Situation, step: Check) -> Decision:
     if not missing:
         return _next(s, f"{' and '.join(step.names)} passed")
     failed = [name for name in missing if name in s.answers]
-    late = s.now >= s.deployment.since + step.within
-    if late and not (s.deployment.held_since is not None and step.else_ is Else.HOLD):
-        return _overdue(s, step, _why_not(s, missing, step.within))
+    final = [name for name in failed if s.answers[name].final]
+    over = bool(final) or s.now >= s.deployment.since + step.within
+    if over and not (s.deployment.held_since is not None and step.else_ is Else.HOLD):
+        return _overdue(s, step, _why_not(s, final or missing, step.within))
     if len(failed) == len(missing):
         pause = min(FIRST_PAUSE << min(max(s.progress.tried - 1, 0), 16), LONGEST_PAUSE)
         if s.now >= s.progress.asked_at + pause:

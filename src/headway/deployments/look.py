@@ -213,13 +213,17 @@ def chain_of(
     What was before, the last version that was stable for 24 h, the route's fallback if it is a
     version of the same model. (To another model the gateways hand over by themselves whatever
     the route's version does not answer.) After them there is nothing but to hold and to tell
-    people. What was left for its faults belongs to `tried`.
+    people. What was left for its faults belongs to `tried`. A version whose artifact is corrupt is
+    passed over: it cannot be loaded.
     """
     found = [change.to_revision(before)]
     revisions = work.routes.revisions(
         before.model, before.environment, before=before.revision + 1, limit=_REVISIONS
     )
-    if (old := change.stable_before(revisions, now=now, besides=tried)) is not None:
+    named = {route_version for route in revisions if (route_version := change.serving(route))}
+    corrupt = {number for number in named - set(tried) if is_corrupt(work, before.model, number)}
+    besides = {*tried, *corrupt}
+    if (old := change.stable_before(revisions, now=now, besides=besides)) is not None:
         found.append(change.to_revision(old, called="stable for a day"))
     if before.fallback is not None:
         try:
@@ -229,11 +233,24 @@ def chain_of(
         version = work.versions.find(before.model, number) if number else None
         if version is not None:
             found.append(change.to_version(version, current=before))
+            if version.corrupt_at is not None:
+                corrupt.add(str(version.number))
     chain: dict[str | None, Target] = {}
+    passed_over: list[str] = []
     for target in found:
-        if target.version is not None and target.version not in tried:
-            chain.setdefault(target.version, target)
+        if target.version is None or target.version in tried:
+            continue
+        if target.version in corrupt:
+            passed_over.append(target.version)
+        else:
+            chain.setdefault(target.version, change.passing_over(passed_over, target))
     return tuple(chain.values())
+
+
+def is_corrupt(work: Work, model: str, number: str) -> bool:
+    """Say whether the artifact of a version is known to be corrupt."""
+    version = work.versions.find(model, SemVer.parse(number))
+    return version is not None and version.corrupt_at is not None
 
 
 def _before(work: Work, deployment: Deployment) -> Route | None:

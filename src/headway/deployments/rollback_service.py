@@ -11,7 +11,7 @@ from headway.deployments.change import Target
 from headway.deployments.checks import CheckKind
 from headway.deployments.decision import Decision, GoBack
 from headway.deployments.deployment import Deployment, Progress
-from headway.deployments.look import current_route, named_version, see
+from headway.deployments.look import current_route, is_corrupt, named_version, see
 from headway.deployments.outcome import Outcome, going_back, started
 from headway.deployments.ports import Begin, Work
 from headway.deployments.restoring import publish_back
@@ -141,11 +141,29 @@ def target_of(work: Work, current: Route, active: Deployment | None, to: str) ->
         if (snapshot.model, snapshot.environment) != (current.model, current.environment):
             raise NotFound(f"{to} is a snapshot of {snapshot.model}/{snapshot.environment}")
         route = work.routes.get(current.model, current.environment, snapshot.revision)
-        return change.to_revision(route, called=to)
+        return _whole(work, current, change.to_revision(route, called=to))
     if _TIME.match(to):
         route = work.routes.at(current.model, current.environment, _time(to))
-        return change.to_revision(route, called=f"at {to}")
-    return change.to_version(named_version(work, current.model, to), current=current)
+        return _whole(work, current, change.to_revision(route, called=f"at {to}"))
+    version = named_version(work, current.model, to)
+    return _whole(work, current, change.to_version(version, current=current))
+
+
+def _whole(work: Work, current: Route, target: Target) -> Target:
+    """Return a target whose version can be loaded, or raise `Refused`."""
+    if _cannot_be_loaded(work, current, target.version):
+        raise Refused(
+            f"{current.model}@{target.version} is corrupt and cannot be loaded: upload its "
+            f"artifact again, or name another version"
+        )
+    return target
+
+
+def _cannot_be_loaded(work: Work, current: Route, version: str | None) -> bool:
+    """Say so of a corrupt version, unless it is on an arm now: then it may stand in memory."""
+    if version is None or version in current.versions():
+        return False
+    return is_corrupt(work, current.model, version)
 
 
 def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
@@ -157,13 +175,21 @@ def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
         if active.before is not None:
             before = work.routes.get(current.model, current.environment, active.before)
         return change.back_to(before, current=current)
+    passed_over: dict[str | None, None] = {}
     for snapshot in work.snapshots.of(
         current.model, current.environment, before=None, limit=_LOOK_BACK
     ):
         route = work.routes.get(current.model, current.environment, snapshot.revision)
-        if route.epoch is None and route.digest != current.digest:
-            return change.to_revision(route)
-    raise Invalid.at("/to", f"{current.name} has nothing before it: name a version instead")
+        if route.epoch is not None or route.digest == current.digest:
+            continue
+        target = change.to_revision(route)
+        if not _cannot_be_loaded(work, current, target.version):
+            return change.passing_over([f"{each}" for each in passed_over], target)
+        passed_over[target.version] = None
+    corrupt = f" but {', '.join(map(str, passed_over))}, which is corrupt" if passed_over else ""
+    raise Invalid.at(
+        "/to", f"{current.name} has nothing before it{corrupt}: name a version instead"
+    )
 
 
 def _time(text: str) -> int:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from headway.artifacts.artifact import corrupt_words
 from headway.deployments import change, describe, forecast
 from headway.deployments.checks import CheckKind
 from headway.deployments.decision import decide, may
@@ -35,6 +36,7 @@ from headway.registry.model import State as VersionState
 from headway.registry.model import Version
 from headway.registry.ports import CheckUrl
 from headway.registry.service import allows_any_url
+from headway.registry.target import LocalTarget
 
 __all__ = ["DeploymentService", "RollbackService"]
 
@@ -241,6 +243,11 @@ class DeploymentService:
         if version.state in {VersionState.RETIRED, VersionState.YANKED}:
             said = f": {version.reason}" if version.reason else ""
             raise Refused(f"{model.name}@{version.number} is {version.state}{said}")
+        if version.corrupt_at is not None and isinstance(version.target, LocalTarget):
+            raise Refused(
+                f"{model.name}@{version.number} is corrupt: "
+                f"{corrupt_words(version.target.artifact)}"
+            )
         plan = replace(plan, model=model.name)
         current = current_route(work, plan.model, plan.environment)
         if work.deployments.active(plan.model, plan.environment) is None:

@@ -38,6 +38,20 @@ class SqlArtifacts:
         )
         return [f"{row.name}@{row.number}" for row in self._transaction.rows(query)]
 
+    def mark(self, digest: str, corrupt_at: int | None) -> bool:
+        column = artifacts.c.corrupt_at
+        differs = column.is_not(None) if corrupt_at is None else column.is_(None)
+        update = sa.update(artifacts).where(artifacts.c.digest == digest, differs)
+        return self._transaction.run(update.values(corrupt_at=corrupt_at)) == 1
+
+    def corrupt(self) -> Sequence[str]:
+        query = (
+            sa.select(artifacts.c.digest)
+            .where(artifacts.c.corrupt_at.is_not(None))
+            .order_by(artifacts.c.digest)
+        )
+        return [row.digest for row in self._transaction.rows(query)]
+
     def remove(self, digest: str) -> None:
         if pins := self.pins(digest):
             raise Conflict(f"{pins[0]} needs the artifact {digest}", stands_in_the_way=pins[0])

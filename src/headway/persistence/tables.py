@@ -179,6 +179,7 @@ artifacts: Final = _table(
     _int("size"),
     _int("created_at"),
     _text("created_by"),
+    _int_or_null("corrupt_at"),
 )
 
 versions: Final = _table(

@@ -159,7 +159,15 @@ def _id(model: str) -> sa.ScalarSelect[Any]:
 
 def _select(model: str) -> sa.Select[Any]:
     name = sa.select(models.c.name).where(models.c.folded == fold(model)).scalar_subquery()
-    return sa.select(versions, name.label("model")).where(versions.c.model_id == _id(model))
+    corrupt = (
+        sa.select(artifacts.c.corrupt_at)
+        .where(artifacts.c.digest == versions.c.artifact)
+        .correlate(versions)
+        .scalar_subquery()
+    )
+    return sa.select(versions, name.label("model"), corrupt.label("corrupt_at")).where(
+        versions.c.model_id == _id(model)
+    )
 
 
 def _is(model: str, number: SemVer) -> tuple[sa.ColumnElement[bool], ...]:
@@ -234,4 +242,5 @@ def _version(row: sa.Row[Any]) -> Version:
         reason=row.reason,
         updated_at=row.updated_at,
         revision=row.revision,
+        corrupt_at=row.corrupt_at,
     )

@@ -67,6 +67,8 @@ class Version:
     reason: str = ""
     updated_at: int = 0
     revision: int = 0
+    corrupt_at: int | None = None
+    """When (ms) the stored bytes of its artifact were found to be others; see `Artifact`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from headway.artifacts.artifact import corrupt_words
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
 from headway.kernel.errors import (
@@ -189,10 +190,13 @@ class RegistryService:
             return release.signature or Signature()
         with self.begin() as work:
             work.models.get(model)
-            if work.artifacts.find(target.artifact) is None:
-                raise Invalid.at(
-                    "/target/artifact", f"no artifact has the digest {target.artifact}: upload it"
-                )
+            artifact = work.artifacts.find(target.artifact)
+        if artifact is None:
+            raise Invalid.at(
+                "/target/artifact", f"no artifact has the digest {target.artifact}: upload it"
+            )
+        if artifact.corrupt_at is not None:
+            raise Conflict(corrupt_words(artifact.digest))
         described = self.describe(target.artifact, target.runtime)
         stated = release.signature
         if stated is None:

@@ -1,7 +1,7 @@
 """What people ask of routes: see them, set them by hand, switch them off, and know why."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -177,6 +177,7 @@ class RoutingService:
             for i, rule in enumerate(draft.rules[: MOST_RULES + 1])
         )
         _check_whole(work, model, draft, faults)
+        faults += _corrupt(work, model, rules, present)
         if faults:
             raise Invalid(faults)
         route = Route(
@@ -300,6 +301,26 @@ def _version(work: Work, model: str, text: str, at: str) -> Version:
     if found.state in _GONE:
         raise Invalid.at(at, f"{model}@{text} is {found.state.value}")
     return found
+
+
+def _corrupt(
+    work: Work, model: str, rules: Sequence[Rule], present: Route | None
+) -> Iterator[Fault]:
+    """Yield the arms that would get a version whose artifact is corrupt and cannot be loaded.
+
+    One that is on an arm already may stay, so that the rest of the route can be changed.
+    """
+    there = present.versions() if present is not None else frozenset()
+    for i, rule in enumerate(rules):
+        for j, arm in enumerate(rule.arms):
+            if arm.version in there or not arm.digest:
+                continue
+            version = work.versions.find(model, SemVer.parse(arm.version))
+            if version is not None and version.corrupt_at is not None:
+                yield Fault(
+                    f"/rules/{i}/arms/{j}/version",
+                    f"{model}@{arm.version} is corrupt: upload its artifact again",
+                )
 
 
 def _check_whole(work: Work, model: str, draft: RouteDraft, faults: list[Fault]) -> None:

@@ -5,10 +5,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from headway.kernel.errors import HeadwayError, NotFound, Refused
+from headway.artifacts.artifact import Corrupt
+from headway.kernel.errors import HeadwayError, NotFound
 from headway.kernel.names import unknown_word
 from headway.runner.blackbox import BlackBox
-from headway.runner.ports import CannotLoad, Runtime, Session, Store
+from headway.runner.ports import CannotLoad, CorruptBytes, Runtime, Session, Store
 
 
 class Quarantined(HeadwayError):
@@ -47,6 +48,7 @@ class Cache:
         self._loading: dict[str, _Loading] = {}
         self._pinned: frozenset[str] = frozenset()
         self._runtimes: dict[str, Runtime] = {}
+        self._corrupt: set[str] = set()
 
     def ready(self, digest: str) -> Session | None:
         """Return a loaded model at once, or None."""
@@ -61,6 +63,12 @@ class Cache:
         with self._lock:
             self._pinned = digests
 
+    def take_corrupt(self) -> tuple[str, ...]:
+        """Return what was refused for its bytes since the last call; each is told once."""
+        with self._lock:
+            found, self._corrupt = tuple(self._corrupt), set()
+        return found
+
     @property
     def loaded(self) -> tuple[str, ...]:
         with self._lock:
@@ -69,7 +77,7 @@ class Cache:
     def load(self, digest: str, runtime: str = "onnx") -> Session:
         """Return the model, loading it from bytes that were hashed in this very call.
 
-        Raise `NotFound`, `CannotLoad` (also: the bytes are not what the digest says) or
+        Raise `CannotLoad` (`CorruptBytes`: the bytes are not what the digest says) or
         `Quarantined`.
         """
         if (session := self.ready(digest)) is not None:
@@ -88,8 +96,10 @@ class Cache:
             with self._blackbox.busy(digest, loading=True):
                 loading.session = self._runtime(runtime).load(self._store.read(digest))
             self._keep(digest, loading.session)
-        except Refused as error:  # the bytes are not what the digest says
-            loading.error = CannotLoad(str(error))
+        except (Corrupt, NotFound) as error:
+            with self._lock:
+                self._corrupt.add(digest)
+            loading.error = CorruptBytes(str(error))
             raise loading.error from error
         except MemoryError as error:
             loading.error = CannotLoad(f"{digest} wants more memory than the runner may use")

@@ -40,6 +40,10 @@ class CannotLoad(HeadwayError):
     """The bytes are no model that this runtime takes: the version's fault."""
 
 
+class CorruptBytes(CannotLoad):
+    """The stored bytes are not those that the digest names, or are gone: others must be sent."""
+
+
 class CannotRun(HeadwayError):
     """The model failed on inputs that fit its description: the version's fault."""
 
@@ -101,4 +105,4 @@ class Stop:
 
 class Store(Protocol):
     def read(self, digest: str) -> bytes:
-        """Return bytes whose SHA-256 is the digest; `NotFound`, or `Refused` if they are not."""
+        """Return bytes whose SHA-256 is the digest; `NotFound`, or `Corrupt` if they are not."""

@@ -5,10 +5,12 @@
     GET  /v2/models/{digest}/ready               200 if it is loaded
     POST /v2/models/{digest}/infer
     POST /v2/repository/models/{digest}/load     warm it
-    POST /v2/repository/pins                     {"digests": [...]}: never drop these
+    POST /v2/repository/pins                     {"digests": [...]}: never drop these; answered by
+                                                 {"corrupt": [...]}: refused for their bytes since
 
 Who is at fault is told by the status: 400 the inputs do not fit, 500 with `Headway-Outcome:
 version` the model failed, 503 we could not (not loaded in time, too much at once).
+`Headway-Reason: corrupt` says that the stored bytes are not those that the digest names.
 """
 
 import asyncio
@@ -21,11 +23,11 @@ from typing import Final
 
 import orjson
 
-from headway.kernel.errors import HeadwayError, NotFound, Refused
+from headway.kernel.errors import HeadwayError, Refused
 from headway.runner import open_inference
 from headway.runner.blackbox import BlackBox
 from headway.runner.cache import Cache, Quarantined
-from headway.runner.ports import CannotLoad, CannotRun, OutOfTime, Session, Stop
+from headway.runner.ports import CannotLoad, CannotRun, CorruptBytes, OutOfTime, Session, Stop
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, write_fields
 
@@ -42,6 +44,13 @@ _SERVER: Final = orjson.dumps(
 _JSON: Final = write_fields([(b"content-type", b"application/json")])
 _FAULT: Final = write_fields(
     [(b"content-type", b"application/json"), (b"headway-outcome", b"version")]
+)
+_CORRUPT: Final = write_fields(
+    [
+        (b"content-type", b"application/json"),
+        (b"headway-outcome", b"version"),
+        (b"headway-reason", b"corrupt"),
+    ]
 )
 _BUSY: Final = write_fields([(b"content-type", b"application/json"), (b"retry-after", b"1")])
 
@@ -177,7 +186,7 @@ class Runner:
         except orjson.JSONDecodeError as error:
             raise Refused(f"the body is not JSON: {error}") from None
         self.cache.pin(frozenset(str(digest) for digest in digests))
-        return 200, _JSON, b"{}"
+        return 200, _JSON, orjson.dumps({"corrupt": self.cache.take_corrupt()})
 
     def _apart(
         self, executor: Executor, work: Callable[[], _Answer], done: Callable[[_Answer], None]
@@ -236,8 +245,8 @@ def _answered(work: Callable[[], _Answer]) -> _Answer:
         return work()
     except Refused as error:
         return 400, _JSON, open_inference.error(str(error))
-    except NotFound as error:
-        return 404, _FAULT, open_inference.error(str(error))
+    except CorruptBytes as error:
+        return 500, _CORRUPT, open_inference.error(str(error))
     except (CannotLoad, CannotRun, OutOfTime, Quarantined) as error:
         return 500, _FAULT, open_inference.error(str(error))
     except MemoryError:

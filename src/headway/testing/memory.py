@@ -356,7 +356,8 @@ class MemoryVersions(_Repository):
         return _there(self.find(model, number), f"version {model}@{number}")
 
     def find(self, model: str, number: SemVer) -> Version | None:
-        return self._t.versions.get((_fold(model), number.precedence_key()))
+        found = self._t.versions.get((_fold(model), number.precedence_key()))
+        return None if found is None else self._marked(found)
 
     def save(self, version: Version) -> Version:
         stored = self.get(version.model, version.number)
@@ -408,7 +409,15 @@ class MemoryVersions(_Repository):
         return _page(found, key, query.order, query.limit, query.after)
 
     def _of(self, model: str) -> list[Version]:
-        return [one for key, one in self._t.versions.items() if key[0] == _fold(model)]
+        return [
+            self._marked(one) for key, one in self._t.versions.items() if key[0] == _fold(model)
+        ]
+
+    def _marked(self, version: Version) -> Version:
+        if not isinstance(version.target, LocalTarget):
+            return version
+        artifact = self._t.artifacts.get(version.target.artifact)
+        return replace(version, corrupt_at=artifact.corrupt_at if artifact else None)
 
 
 class MemoryAliases(_Repository):
@@ -480,6 +489,16 @@ class MemoryArtifacts(_Repository):
             for one in sorted(self._t.versions.all(), key=lambda one: one.id)
             if isinstance(one.target, LocalTarget) and one.target.artifact == digest
         ]
+
+    def mark(self, digest: str, corrupt_at: int | None) -> bool:
+        artifact = self.find(digest)
+        if artifact is None or (artifact.corrupt_at is None) is (corrupt_at is None):
+            return False
+        self._t.artifacts.put(digest, replace(artifact, corrupt_at=corrupt_at))
+        return True
+
+    def corrupt(self) -> Sequence[str]:
+        return sorted(one.digest for one in self._t.artifacts.all() if one.corrupt_at is not None)
 
     def remove(self, digest: str) -> None:
         self.get(digest)

@@ -20,6 +20,7 @@ from headway.adapters.carriers import Carriers, ThroughGateway
 from headway.adapters.notifiers.webhook import Webhook
 from headway.adapters.outbound import Audience, Outbound
 from headway.adapters.runners import Runners
+from headway.artifacts.artifact import corrupt_words
 from headway.artifacts.service import ArtifactService
 from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
@@ -146,6 +147,7 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
     owner = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
     carriers = Carriers(
         runners,
+        services.artifacts.is_corrupt,
         ThroughGateway(f"http://{_reachable(settings.host)}:{settings.port}", shared.hop_secret),
         Webhook(
             outbound=guard,
@@ -274,6 +276,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("prices", _LOOK_UP, control.services.prices.look_up)
     loops.start("served by", _SERVED_BY, control.served_by.look)
     loops.start("pins", _PIN, partial(_pin, control))
+    loops.start("corrupt artifacts", _UPKEEP, control.services.artifacts.look_at_corrupt)
     loops.start("upkeep", _UPKEEP, partial(_forget, control))
     library = control.database.library
     if library is not None and not library.safe:
@@ -286,7 +289,10 @@ def _pin(control: Control) -> None:
         pinned = work.snapshots.pinned_versions(since=work.now() - LONGEST_WARM)
         targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
     artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
-    control.runners.pin(sorted(artifacts))
+    for digest in control.runners.pin(sorted(artifacts)):
+        found = control.services.artifacts.look_again(digest)
+        if found is not None and found.corrupt_at is not None:
+            _log().warning("artifact corrupt", detail=corrupt_words(digest))
 
 
 def _forget(control: Control) -> None:

@@ -51,6 +51,9 @@ class LocalStore:
             raise Corrupt(f"the stored bytes of {digest} are not the ones that were uploaded")
         return found
 
+    def whole(self, digest: Digest) -> bool:
+        return _holds(self.path(digest), digest)
+
     def read(self, digest: str) -> bytes:
         """Return the bytes of a digest as it is written, hashed again; see `read_bytes`."""
         return self.read_bytes(Digest.parse(digest))

@@ -20,12 +20,16 @@ class Answer:
     ok: bool
     detail: str = ""
     """Why not, in words for a person."""
+    final: bool = False
+    """Whether to ask again would be in vain: the plan's `else` decides at once."""
 
     @classmethod
     def read(cls, answer: Json) -> Self:
-        """Read `{"ok": true, "detail": "…"}`; anything else is a failure that says so."""
+        """Read `{"ok", "detail", "final"}`; anything else is a failure that says so."""
         if isinstance(answer, Mapping) and isinstance(answer.get("ok"), bool):
-            return cls(answer["ok"] is True, str(answer.get("detail") or "")[:1024])
+            ok = answer["ok"] is True
+            detail = str(answer.get("detail") or "")[:1024]
+            return cls(ok, detail, final=not ok and answer.get("final") is True)
         return cls(ok=False, detail="the answer could not be read")
 
 

@@ -1,7 +1,8 @@
 """`loads`: every living runner can load the version's artifact and has warmed it.
 
 The message asks for `{"check": "loads", "runtime", "artifact"}` on each runner, and is answered
-by `{"ok", "detail"}`. What runs elsewhere has nothing to load.
+by `{"ok", "detail"}`, with `"final": true` where the stored bytes are not those that were
+uploaded. What runs elsewhere has nothing to load.
 """
 
 from collections.abc import Mapping

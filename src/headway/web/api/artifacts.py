@@ -13,7 +13,7 @@ from headway.artifacts.artifact import Artifact, Digest
 from headway.auth.role import Permission
 from headway.kernel.errors import Invalid
 from headway.web.operation import Reply, caller, operation, services
-from headway.web.schemas import Link, Links, Shown, Time, rfc3339
+from headway.web.schemas import Link, Links, Shown, Time, maybe_rfc3339, rfc3339
 
 bp: Final = Blueprint("artifacts", __name__, url_prefix="/api/v1/artifacts")
 
@@ -27,6 +27,8 @@ class ArtifactShown(Shown):
     size: int
     created_at: Time
     created_by: str
+    corrupt_at: Time | None
+    """When its stored bytes were found not to be those that were uploaded."""
     links: Links
 
 
@@ -129,5 +131,6 @@ def _shown(artifact: Artifact) -> ArtifactShown:
         size=artifact.size,
         created_at=rfc3339(artifact.created_at),
         created_by=artifact.created_by,
+        corrupt_at=maybe_rfc3339(artifact.corrupt_at),
         links={"download": Link(method="GET", href=where)},
     )

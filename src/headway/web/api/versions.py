@@ -174,6 +174,8 @@ class VersionShown(Shown):
     sunset: Time | None
     successor: str | None
     reason: str
+    corrupt_at: Time | None
+    """When the stored bytes of its artifact were found not to be those that were uploaded."""
     created_at: Time
     created_by: str
     updated_at: Time
@@ -268,6 +270,7 @@ def shown(version: Version) -> VersionShown:
             "sunset": maybe_rfc3339(version.sunset),
             "successor": None if version.successor is None else str(version.successor),
             "reason": version.reason,
+            "corrupt_at": maybe_rfc3339(version.corrupt_at),
             "created_at": rfc3339(version.created_at),
             "created_by": version.created_by,
             "updated_at": rfc3339(version.updated_at),
@@ -287,8 +290,7 @@ def _links(version: Version) -> Links:
     found: Links = {"model": Link(method="GET", href=url_for("models.show", model=version.model))}
     if allowed(Permission.MODELS_WRITE, model=version.model):
         found["change"] = Link(method="PATCH", href=here)
-    if version.state in {State.ACTIVE, State.DEPRECATED} and allowed(
-        Permission.DEPLOYMENTS_WRITE, model=version.model
-    ):
+    offered = version.state in {State.ACTIVE, State.DEPRECATED} and version.corrupt_at is None
+    if offered and allowed(Permission.DEPLOYMENTS_WRITE, model=version.model):
         found["deploy"] = Link(method="POST", href="/api/v1/deployments")
     return found

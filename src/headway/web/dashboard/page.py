@@ -106,6 +106,8 @@ class Behaviour:
     """What one version did of late."""
 
     version: str
+    corrupt: bool
+    """Whether its artifact cannot be loaded any more."""
     requests: int
     failed: int
     p50: float | None
@@ -442,13 +444,15 @@ def _place(
     return Place(
         route=route,
         bar=shares,
-        behaviours=_behaviours(shares, points),
+        behaviours=_behaviours(services, route.model, shares, points),
         deployment=deployment,
         actions=() if deployment else _ways_back(services, caller, route),
     )
 
 
-def _behaviours(shares: Sequence[Slice], points: Sequence[Point]) -> Sequence[Behaviour]:
+def _behaviours(
+    services: Services, model: str, shares: Sequence[Slice], points: Sequence[Point]
+) -> Sequence[Behaviour]:
     """Say how each version behaved that serves, or did of late; one without requests too."""
     serving = [one.version for one in shares]
     others = sorted({point.version for point in points} - set(serving))
@@ -460,6 +464,7 @@ def _behaviours(shares: Sequence[Slice], points: Sequence[Point]) -> Sequence[Be
         found.append(
             Behaviour(
                 version=version,
+                corrupt=services.registry.version(model, version).corrupt_at is not None,
                 requests=sum(p.outcomes.get(o, 0) for p in of for o in answered),
                 failed=sum(p.outcomes.get(o, 0) for p in of for o in ERRORS),
                 p50=most.latency_ms.get("p50") if most else None,
