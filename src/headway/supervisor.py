@@ -66,8 +66,10 @@ class Child:
 
     name: str
     words: tuple[str, ...]
-    first_to_stop: bool = False
-    """Stopped before the others, so that what it passes on is still answered."""
+    listens: bool = False
+    """It answers the public port. Nobody else holds that socket: were it open in a process that
+    outlives the gateways, callers would wait in its queue instead of being refused. Such children
+    stop before the others, so that what they pass on is still answered."""
     holds_nothing: bool = False
     """A renewal ends it, and it is started again at once: nobody notices."""
     not_told: tuple[str, ...] = ()
@@ -165,12 +167,12 @@ class Supervisor:
     def _spawn(
         self, child: Child, *, before: int | None = None, ready: int | None = None
     ) -> "subprocess.Popen[bytes]":
-        listener = self.socket.fileno()
+        listener = self.socket.fileno() if child.listens else None
         told = {**self.shared, "socket_fd": listener, "before": before, "ready_fd": ready}
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
             [sys.executable, "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
-            pass_fds=(listener,) if ready is None else (listener, ready),
+            pass_fds=[number for number in (listener, ready) if number is not None],
             env=child.reads(self.environment),
             start_new_session=True,  # Ctrl-C is the supervisor's to hear
         )
@@ -223,7 +225,7 @@ class Supervisor:
         now = time.monotonic()
         if self._heard != self._asked:
             self._heard = self._asked
-            places = [r for r in self._running if r.child.first_to_stop]
+            places = [r for r in self._running if r.child.listens]
             self._turns.extend(r for r in places if r not in self._turns)
             for running in self._running:
                 if running.child.holds_nothing and running.process is not None:
@@ -273,13 +275,13 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Gateways first, each with time to finish; then the rest."""
-        first = [r.process for r in self._running if r.child.first_to_stop]
+        first = [r.process for r in self._running if r.child.listens]
         first += [leaving.process for leaving in self._leaving]
         if self._successor is not None:
             first.append(self._successor.process)
-        rest = [r.process for r in self._running if not r.child.first_to_stop]
-        self._end(first, self.drain_s + 1)
+        rest = [r.process for r in self._running if not r.child.listens]
         self.socket.close()
+        self._end(first, self.drain_s + 1)
         self._end(rest, _STOP_AT_LAST)
 
     @staticmethod
@@ -318,7 +320,7 @@ def children(gateways: int) -> tuple[Child, ...]:
             Child(
                 f"gateway {number}",
                 ("gateway", "--number", str(number)),
-                first_to_stop=True,
+                listens=True,
                 not_told=_OF_CONTROL,
                 told=_KEPT_MEMORY,
             )
