@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from headway.deployments import change
@@ -17,9 +18,10 @@ from headway.deployments.ports import Begin, Work
 from headway.deployments.restoring import publish_back
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.deployments.writing import Writer
-from headway.kernel.errors import Conflict, Invalid, NotFound, Refused
+from headway.kernel.errors import Invalid, NotFound, Refused
 from headway.kernel.ids import NewId, new_id
 from headway.kernel.names import check_text
+from headway.kernel.repeats import repeated
 from headway.outbox.actor import Actor
 from headway.routing.route import Route
 from headway.snapshots.snapshot import PREVIOUS
@@ -41,15 +43,11 @@ class RollbackService:
         """Publish what was before; an active deployment goes to `rolling_back` in the same write.
 
         `to`: `previous`, a version (or an alias), the id of a snapshot, or a time (RFC 3339).
-        Raises `NotFound` for what is not there; never `Conflict`: who was faster is looked at.
+        Raises `NotFound` for what is not there, and no `Conflict` but that of a store which is
+        held by others for seconds: who was faster is looked at.
         """
         check_text(why, pointer="/why")
-        for _ in range(_TRIES):
-            try:
-                return self._roll_back(model, environment, to, why, actor)
-            except Conflict:
-                continue
-        return self._roll_back(model, environment, to, why, actor)
+        return repeated(partial(self._roll_back, model, environment, to, why, actor), tries=_TRIES)
 
     def leads_to(self, *, model: str, environment: str, to: str = PREVIOUS) -> Target:
         """Say where going back would lead at this moment; nothing is written.

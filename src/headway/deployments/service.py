@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from headway.artifacts.artifact import corrupt_words
@@ -30,6 +31,7 @@ from headway.kernel.canonical import Json
 from headway.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Refused
 from headway.kernel.ids import NewId, new_id
 from headway.kernel.names import check_text
+from headway.kernel.repeats import repeated
 from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.model import State as VersionState
@@ -42,6 +44,11 @@ __all__ = ["DeploymentService", "RollbackService"]
 
 _TRIES: Final = 5
 """How often to look again when somebody else creates at the same moment."""
+
+
+def _is_taken(error: Conflict) -> bool:
+    """Say whether a route has a deployment already, which is not over at the next look."""
+    return error.stands_in_the_way is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +71,7 @@ class DeploymentService:
         cannot be deployed, and `Conflict` with `stands_in_the_way` if the route is taken.
         """
         plan = self._read(document)
-        for _ in range(_TRIES):
-            try:
-                return self._create(plan, actor)
-            except Conflict as error:
-                if error.stands_in_the_way is not None:
-                    raise
-        return self._create(plan, actor)
+        return repeated(partial(self._create, plan, actor), tries=_TRIES, unless=_is_taken)
 
     def _create(self, plan: Plan, actor: Actor) -> Deployment:
         with self.begin() as work:

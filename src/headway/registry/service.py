@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from headway.artifacts.artifact import corrupt_words
@@ -10,6 +11,7 @@ from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
 from headway.kernel.errors import (
     Conflict,
+    Contended,
     Fault,
     Invalid,
     NotFound,
@@ -19,6 +21,7 @@ from headway.kernel.errors import (
 )
 from headway.kernel.names import NAME_PATTERN, check_name, unknown_word
 from headway.kernel.quantity import parse_time
+from headway.kernel.repeats import repeated
 from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.comparison import Comparison
@@ -172,12 +175,11 @@ class RegistryService:
         `Conflict`.
         """
         signature = self._signature(model, release)
-        for _ in range(_TRIES - 1):
-            try:
-                return self._register(model, release, signature, actor)
-            except _Raced:
-                continue
-        return self._register(model, release, signature, actor)
+        return repeated(
+            partial(self._register, model, release, signature, actor),
+            tries=_TRIES,
+            unless=lambda error: not isinstance(error, _Raced),
+        )
 
     def _signature(self, model: str, release: Release) -> Signature:
         """Ask the runner what a file is, before any transaction begins: no model is not taken.
@@ -238,6 +240,8 @@ class RegistryService:
                     )
                 )
                 work.commit()
+            except Contended:  # the store is held: whoever asked is told so, and may ask again
+                raise
             except Conflict as error:
                 raise _Raced(str(error)) from error
         return Registered(stored, created=True)

@@ -7,14 +7,16 @@ epoch that assigned its request, whenever it comes. It is evidence when its requ
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 from typing import Final
 
 from headway.auth.policy import Caller
 from headway.kernel.clock import DAY, MINUTE
-from headway.kernel.errors import Conflict, HeadwayError, Invalid, NotFound
+from headway.kernel.errors import HeadwayError, Invalid, NotFound
 from headway.kernel.names import check_name, check_text
 from headway.kernel.quantity import format_duration
+from headway.kernel.repeats import repeated
 from headway.routing.assignment import flat_arms, judged_arms
 from headway.routing.route import Ages, Epoch, Route
 from headway.tracking.measurement import Count, FirstEvent, Score, due_at, mask_bit
@@ -84,12 +86,8 @@ class FeedbackService:
         """
         if len(items) > MOST_ITEMS:
             raise Invalid.at("/items", f"{len(items):,} items; at most {MOST_ITEMS:,} are taken")
-        for _ in range(_TRIES - 1):
-            try:
-                return self._take(items, caller, now)
-            except Conflict:  # somebody scored, or counted, at the same moment: look again
-                continue
-        return self._take(items, caller, now)
+        # Somebody may score, or count, at the same moment.
+        return repeated(partial(self._take, items, caller, now), tries=_TRIES)
 
     def _take(self, items: Sequence[Item], caller: Caller, now: int) -> Sequence[Taken]:
         with self.begin() as work:

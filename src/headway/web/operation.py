@@ -32,6 +32,7 @@ from headway.kernel.errors import (
     Unsupported,
 )
 from headway.kernel.ids import new_id
+from headway.kernel.repeats import repeated
 from headway.outbox.answer import KEPT, Answer, Scope
 from headway.services import Services
 from headway.web import errors
@@ -234,12 +235,17 @@ def _again(unit: Callable[[], Response]) -> Response:
 
     The pauses are left to chance, so that two who met do not meet again.
     """
-    for pause in _PAUSES:
-        try:
-            return unit()
-        except Undone:
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - no secret
-    return unit()
+    return repeated(
+        unit,
+        tries=1 + len(_PAUSES),
+        unless=lambda error: not isinstance(error, Undone),
+        pause=_pause,
+    )
+
+
+def _pause(tried: int) -> None:
+    longest = _PAUSES[tried - 1]
+    time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
 
 
 def operation(
