@@ -15,7 +15,7 @@ from headway.adapters.outbound import (
     read_allow,
 )
 from headway.kernel.errors import Invalid, Refused
-from headway.wire.upstream import Origin
+from headway.wire.origin import Origin
 
 CLOSED = Outbound()
 LOCAL = Outbound(loopback_open=True, own_ports=frozenset({8000}))

@@ -11,7 +11,7 @@ from headway.gateway.exchange import Prepared, Release
 from headway.gateway.ports import Around
 from headway.kernel.errors import Refused, Unsupported
 from headway.registry.target import target_from_document
-from headway.wire.upstream import Origin
+from headway.wire.origin import Origin
 
 AROUND = Around(Secrets({"HEADWAY_SECRET_OPENAI": "sk-canary"}).value, "/run/runner.sock")
 LOCAL = {"runtime": "onnx", "artifact": "sha256:" + "ab" * 32, "timeouts": {"total": "2s"}}

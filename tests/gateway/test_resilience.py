@@ -12,7 +12,7 @@ from headway.gateway.resilience import Breaker, Resilience, Resiliences, State
 from headway.routing.route import Epoch
 from headway.testing.gateway import route_of
 from headway.testing.provider import Ending, Received, Reply, pleasant
-from headway.wire.upstream import PoolLimits
+from headway.wire.upstream_connection import PoolLimits
 
 
 def told(breaker: Breaker, at: float, *, good: bool) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 from headway.wire.call import Call
 from headway.wire.connection import ServerLimits
 from headway.wire.framing import Headers
+from headway.wire.sending import Failure
 from headway.wire.server import Server, serve
-from headway.wire.upstream import Failure
 
 T = TypeVar("T")
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -238,17 +238,16 @@ class Heard:
     def __init__(self) -> None:
         self.status = 0
         self.headers = Headers()
-        self.head = b""
         self.body = b""
         self.by_close: bool | None = None
         self.failure: Failure | None = None
         self.over = asyncio.Event()
         self.on_answer: Callable[[], None] | None = None
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:
+    def on_head(self, status: int, headers: Headers) -> None:
         assert not self.status
         assert not self.over.is_set()
-        self.status, self.headers, self.head = status, headers, head
+        self.status, self.headers = status, headers
         if self.on_answer is not None:
             self.on_answer()
 

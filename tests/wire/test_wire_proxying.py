@@ -9,7 +9,9 @@ from tests.wire.peers import App, Run, answering, read_request, serving, until, 
 
 from headway.wire.call import Call
 from headway.wire.framing import Headers, chunk, end_to_end, request_head, write_fields
-from headway.wire.upstream import Deadlines, Failure, Origin, Pool, Sending
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines, Failure, Sending
+from headway.wire.upstream import Pool
 
 WAITS = Deadlines()
 
@@ -17,10 +19,8 @@ WAITS = Deadlines()
 class Passing:
     """One call passed on, both ways at once, with back-pressure both ways."""
 
-    def __init__(self, pool: Pool, origin: Origin, call: Call, *, raw: bool) -> None:
+    def __init__(self, pool: Pool, origin: Origin, call: Call) -> None:
         self.call = call
-        self.raw = raw
-        self.keep = True
         call.on_gone = lambda _call: self.sending.cancel()
         call.on_unwritable = lambda _call: self.sending.pause()
         call.on_writable = lambda _call: self.sending.resume()
@@ -28,7 +28,7 @@ class Passing:
         if call.chunked:
             fields.append((b"transfer-encoding", b"chunked"))
         head = request_head(call.method.encode(), call.target, write_fields(fields)) + b"\r\n"
-        self.sending: Sending = pool.open(origin, head, self, WAITS, raw=raw)
+        self.sending: Sending = pool.open(origin, head, self, WAITS)
         self.sending.on_unwritable = call.pause_reading
         self.sending.on_writable = call.resume_reading
         if not self.sending.writable:
@@ -43,25 +43,15 @@ class Passing:
             self.sending.write(b"0\r\n\r\n")
         self.sending.end()
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:
-        if self.raw:
-            self.keep = headers.get(b"connection") != b"close"
-            self.call.forward_raw(head)
-        else:
-            length = headers.get(b"content-length")
-            self.call.start(status, (), None if length is None else int(length))
+    def on_head(self, status: int, headers: Headers) -> None:
+        length = headers.get(b"content-length")
+        self.call.start(status, (), None if length is None else int(length))
 
     def on_data(self, data: bytes) -> None:
-        if self.raw:
-            self.call.forward_raw(data)
-        else:
-            self.call.write(data)
+        self.call.write(data)
 
-    def on_complete(self, *, by_close: bool) -> None:
-        if self.raw:
-            self.call.end_raw(keep_alive=self.keep and not by_close)
-        else:
-            self.call.finish()
+    def on_complete(self, *, by_close: bool) -> None:  # noqa: ARG002 - a port
+        self.call.finish()
 
     def on_failure(self, failure: Failure) -> None:
         if failure.answered:
@@ -71,24 +61,20 @@ class Passing:
 
 
 class Proxy(App):
-    def __init__(self, origin: Origin, *, raw: bool) -> None:
+    def __init__(self, origin: Origin) -> None:
         super().__init__(self._pass)
         self.pool = Pool()
         self.origin = origin
-        self.raw = raw
 
     def _pass(self, call: Call) -> None:
-        Passing(self.pool, self.origin, call, raw=self.raw)
+        Passing(self.pool, self.origin, call)
 
 
 BIG = 40_000_000
 
 
-@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_body_passes_both_ways_in_bounded_memory(
-    run: Run, *, raw: bool, chunked: bool
-) -> None:
+def test_a_large_body_passes_both_ways_in_bounded_memory(run: Run, *, chunked: bool) -> None:
     piece = bytes(range(256)) * 400
     expected = hashlib.sha256(piece * (BIG // len(piece))).hexdigest()
     size = BIG // len(piece) * len(piece)
@@ -121,7 +107,7 @@ def test_a_large_body_passes_both_ways_in_bounded_memory(
 
     async def story() -> None:
         async with upstream(back) as up:
-            app = Proxy(Origin("http", "127.0.0.1", up.port), raw=raw)
+            app = Proxy(Origin("http", "127.0.0.1", up.port))
             async with serving(app) as served:
                 caller = await served.caller()
                 framing = (
@@ -163,7 +149,6 @@ def test_a_large_body_passes_both_ways_in_bounded_memory(
     run(story())
 
 
-@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize(
     "answer",
     [
@@ -171,10 +156,10 @@ def test_a_large_body_passes_both_ways_in_bounded_memory(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     ],
 )
-def test_a_cut_upstream_is_a_cut_caller(run: Run, answer: bytes, *, raw: bool) -> None:
+def test_a_cut_upstream_is_a_cut_caller(run: Run, answer: bytes) -> None:
     async def story() -> None:
         async with upstream(answering(answer)) as up:
-            app = Proxy(Origin("http", "127.0.0.1", up.port), raw=raw)
+            app = Proxy(Origin("http", "127.0.0.1", up.port))
             async with serving(app) as served:
                 caller = await served.caller()
                 await caller.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -197,7 +182,7 @@ def test_a_caller_that_leaves_ends_the_upstreams_work(run: Run) -> None:
             left.set()
 
         async with upstream(work) as up:
-            app = Proxy(Origin("http", "127.0.0.1", up.port), raw=False)
+            app = Proxy(Origin("http", "127.0.0.1", up.port))
             async with serving(app) as served:
                 caller = await served.caller()
                 await caller.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -218,7 +203,7 @@ def test_many_callers_share_few_connections_and_get_their_own_answers(run: Run) 
 
     async def story() -> None:
         async with upstream(back) as up:
-            app = Proxy(Origin("http", "127.0.0.1", up.port), raw=False)
+            app = Proxy(Origin("http", "127.0.0.1", up.port))
             async with serving(app) as served:
 
                 async def calling(number: int) -> None:

@@ -11,7 +11,7 @@ from tests.wire.peers import App, Clock, Run, Served, echo, serving, until
 
 from headway.wire.call import Call
 from headway.wire.connection import ServerLimits
-from headway.wire.framing import chunk, write_fields
+from headway.wire.framing import write_fields
 from headway.wire.server import room_for
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -193,26 +193,6 @@ def test_an_answer_of_the_wrong_length_is_cut(run: Run) -> None:
                 await caller.send(GET + GET)
                 assert (await caller.rest()).count(b"HTTP/1.1") == 1
         assert errors == ["short", "long"]
-
-    run(story())
-
-
-def test_framed_bytes_pass_untouched_and_the_connection_goes_on(run: Run) -> None:
-    async def story() -> None:
-        def raw(call: Call) -> None:
-            assert call.keep_alive
-            call.forward_raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-            call.forward_raw(chunk(b"abc") + b"0\r\n\r\n")
-            call.end_raw(keep_alive=call.path != "/last")
-
-        async with serving(App(raw)) as served:
-            caller = await served.caller()
-            await caller.send(GET + GET)
-            assert (await caller.answer())[2] == b"abc"
-            assert (await caller.answer())[2] == b"abc"
-            await caller.send(b"GET /last HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert (await caller.answer())[2] == b"abc"
-            assert await caller.rest() == b""
 
     run(story())
 

@@ -23,16 +23,10 @@ from tests.wire.peers import (
 )
 
 from headway.wire.framing import chunk
-from headway.wire.upstream import (
-    Connector,
-    Deadlines,
-    FailureKind,
-    Origin,
-    Pool,
-    PoolLimits,
-    Route,
-    Sending,
-)
+from headway.wire.origin import Connector, Origin, Route
+from headway.wire.sending import Deadlines, FailureKind, Sending
+from headway.wire.upstream import Pool
+from headway.wire.upstream_connection import PoolLimits
 
 GET = b"GET / HTTP/1.1\r\nhost: up\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -60,9 +54,9 @@ def to(up: Upstream) -> Origin:
     return Origin("http", "127.0.0.1", up.port)
 
 
-async def ask(pool: Pool, up: Upstream, head: bytes = GET, *, raw: bool = False) -> Heard:
+async def ask(pool: Pool, up: Upstream, head: bytes = GET) -> Heard:
     heard = Heard()
-    pool.send(to(up), head, b"", heard, WAITS, raw=raw)
+    pool.send(to(up), head, b"", heard, WAITS)
     await heard.over.wait()
     return heard
 
@@ -141,8 +135,8 @@ def test_interim_answers_are_skipped(run: Run) -> None:
 
     async def story() -> None:
         async with upstream(answering(interim + OK, interim + OK)) as up, pool_of() as pool:
-            for raw in (False, True):
-                heard = await ask(pool, up, raw=raw)
+            for _ in range(2):
+                heard = await ask(pool, up)
                 assert (heard.status, heard.body) == (200, b"hello")
                 assert heard.headers == [(b"content-length", b"5")]
             assert up.connections == 1
@@ -197,17 +191,16 @@ def test_a_body_that_ends_by_close_says_so(run: Run) -> None:
         b"\x16\x03\x01\x02\x00",
     ],
 )
-@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("way", ["whole", "byte by byte"])
 def test_what_is_not_http_as_we_take_it_is_a_protocol_failure(
-    run: Run, answer: bytes, way: str, *, raw: bool
+    run: Run, answer: bytes, way: str
 ) -> None:
     step = len(answer) if way == "whole" else max(1, len(answer) // 500)
     pieces = [answer[i : i + step] for i in range(0, len(answer), step)]
 
     async def story() -> None:
         async with upstream(saying(*pieces)) as up, pool_of() as pool:
-            heard = await ask(pool, up, raw=raw)
+            heard = await ask(pool, up)
             assert heard.failure is not None
             assert heard.failure.kind is FailureKind.PROTOCOL
             assert not heard.status
@@ -244,13 +237,10 @@ def test_an_odd_chunk_fails_an_answer_that_has_begun(run: Run) -> None:
     ],
     ids=["short of its length", "without last chunk", "within the last chunk"],
 )
-@pytest.mark.parametrize("raw", [False, True])
-def test_an_answer_that_ends_politely_but_early_is_cut(
-    run: Run, answer: bytes, *, raw: bool
-) -> None:
+def test_an_answer_that_ends_politely_but_early_is_cut(run: Run, answer: bytes) -> None:
     async def story() -> None:
         async with upstream(saying(answer)) as up, pool_of() as pool:
-            heard = await ask(pool, up, raw=raw)
+            heard = await ask(pool, up)
         assert heard.by_close is None
         assert heard.failure is not None
         assert (heard.failure.kind, heard.failure.answered) == (FailureKind.CUT, True)
@@ -380,20 +370,6 @@ def test_a_connection_that_may_not_go_on_is_not_used_again(run: Run, answer: byt
             assert b"evil" not in first.body
             assert (await ask(pool, up)).body == b"hello"
             assert up.connections == 2
-
-    run(story())
-
-
-def test_raw_bytes_behind_an_answer_are_never_passed_on(run: Run) -> None:
-    async def story() -> None:
-        for answer in (OK, CHUNKED):
-            spoilt = answer + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-            async with upstream(saying(spoilt, end=False)) as up, pool_of() as pool:
-                heard = await ask(pool, up, raw=True)
-                assert b"evil" not in heard.body
-                assert heard.failure is not None
-        async with upstream(saying(OK + b"\r\n", end=False)) as up, pool_of() as pool:
-            assert (await ask(pool, up, raw=True)).failure is not None
 
     run(story())
 
@@ -1006,24 +982,5 @@ def test_closing_the_pool_fails_what_runs(run: Run) -> None:
             for heard in (running, connecting, later):
                 assert heard.failure is not None
                 assert heard.failure.kind is FailureKind.CLOSED
-
-    run(story())
-
-
-# Raw
-
-
-@pytest.mark.parametrize("answer", [OK, CHUNKED], ids=["length", "chunks"])
-@pytest.mark.parametrize("way", ["whole", "byte by byte"])
-def test_a_raw_answer_is_the_upstreams_bytes(run: Run, answer: bytes, way: str) -> None:
-    async def story() -> None:
-        interim = b"HTTP/1.1 100 Continue\r\n\r\n"
-        sent = interim + answer
-        pieces = [sent] if way == "whole" else [sent[i : i + 1] for i in range(len(sent))]
-        async with upstream(saying(*pieces, end=False)) as up, pool_of() as pool:
-            heard = await ask(pool, up, raw=True)
-            assert heard.head + heard.body == answer
-            assert heard.head.endswith(b"\r\n\r\n")
-            assert heard.by_close is False
 
     run(story())

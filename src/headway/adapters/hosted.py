@@ -7,7 +7,8 @@ from headway.gateway.exchange import Default, Passed, Settings
 from headway.kernel.clock import SECOND
 from headway.registry.target import HostedTarget, Timeouts
 from headway.wire.framing import FieldLines
-from headway.wire.upstream import Deadlines, Origin
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines
 
 _PORTS: Final = {"https": 443, "http": 80}
 Fields = list[tuple[bytes, bytes]]

@@ -21,7 +21,7 @@ from headway.adapters.resolver import Resolver, look_up
 from headway.adapters.resuming import ResumingContext
 from headway.kernel.errors import Invalid, Refused
 from headway.registry.credential import BUILT_IN, HOSTS, VARIABLE, may_go_to, variable_name
-from headway.wire.upstream import Origin, Route
+from headway.wire.origin import Origin, Route
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -23,7 +23,8 @@ from headway.routing.assignment import UnitHints
 from headway.tracking.measurement import Outcome
 from headway.tracking.price import Timeline, rates_at
 from headway.wire.framing import FieldLines
-from headway.wire.upstream import Deadlines, Origin
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines
 
 Fields: TypeAlias = Mapping[bytes, bytes]
 """The fields of a request's head by name in lower case; of those that stand twice the first."""

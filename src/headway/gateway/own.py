@@ -23,7 +23,8 @@ from headway.registry.version import SemVer
 from headway.tracking.measurement import Outcome
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
-from headway.wire.upstream import Deadlines, Failure, Origin
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines, Failure
 
 JSON: Final = FieldLines(b"content-type: application/json\r\n")
 PROBLEM: Final = FieldLines(b"content-type: application/problem+json\r\n")
@@ -46,7 +47,7 @@ class Asked:
         self._parts: list[bytes] = []
         self._size = 0
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+    def on_head(self, status: int, headers: Headers) -> None:  # noqa: ARG002 - a port
         self._status = status
 
     def on_data(self, data: bytes) -> None:

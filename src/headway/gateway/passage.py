@@ -46,7 +46,7 @@ from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
-from headway.wire.upstream import Deadlines, Failure, Sending
+from headway.wire.sending import Deadlines, Failure, Sending
 
 _EVENTS_TYPE: Final = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -342,7 +342,7 @@ class Passage:
 
     # From the upstream
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+    def on_head(self, status: int, headers: Headers) -> None:
         """Take the head of the answer (`Receiver`)."""
         try:
             self._take_head(status, headers)

@@ -20,7 +20,9 @@ from headway.wire.framing import (
     request_head,
     write_fields,
 )
-from headway.wire.upstream import Deadlines, Failure, Origin, Pool, Sending
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines, Failure, Sending
+from headway.wire.upstream import Pool
 
 _REMOVED: Final = frozenset(
     {b"content-length", b"expect", b"forwarded", b"x-real-ip", b"x-request-id"}
@@ -99,7 +101,7 @@ class _Hop:
 
     # The answer (`Receiver`)
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+    def on_head(self, status: int, headers: Headers) -> None:
         length = headers.get(b"content-length")
         fields = [(name, value) for name, value in end_to_end(headers) if name not in _NOT_BACK]
         if headers.get(b"x-request-id") is None:

@@ -44,7 +44,8 @@ from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, Stamper, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import LAST_CHUNK, FieldLines, Headers, chunk, request_head
-from headway.wire.upstream import Deadlines, Failure, Origin, Sending
+from headway.wire.origin import Origin
+from headway.wire.sending import Deadlines, Failure, Sending
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = b"application/json"
@@ -321,7 +322,7 @@ class Through:
 
     # The answer (`Receiver`)
 
-    def on_head(self, status: int, headers: Headers, head: bytes) -> None:  # noqa: ARG002 - a port
+    def on_head(self, status: int, headers: Headers) -> None:
         fields = headers.first()
         self._status, self._headers = status, fields
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":

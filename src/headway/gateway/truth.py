@@ -15,7 +15,7 @@ from headway.gateway.exchange import Problem
 from headway.gateway.limits import LONGEST_RETRY_AFTER
 from headway.gateway.tally import is_word
 from headway.tracking.measurement import Outcome
-from headway.wire.upstream import Failure, FailureKind
+from headway.wire.sending import Failure, FailureKind
 
 _REFUSED: Final = frozenset({400, 404, 409, 413, 415, 422})
 """The upstream refuses what we found well-formed: the caller's doing, or the version's."""

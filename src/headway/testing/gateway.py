@@ -29,8 +29,9 @@ from headway.tracking.measurement import Batch, Measurement
 from headway.tracking.stamp import Stamper
 from headway.wire.connection import ServerLimits
 from headway.wire.loop import loop_factory
+from headway.wire.origin import Connector, Origin
 from headway.wire.server import Server, serve
-from headway.wire.upstream import Connector, Origin, Pool
+from headway.wire.upstream import Pool
 
 HOP_SECRET: Final = "hop-secret-of-this-start"  # noqa: S105 - of nothing but tests
 _STAMP_KEY: Final = b"stamp key for tests only"

@@ -136,7 +136,7 @@ class Call:
         self.headers = headers
         """As received, without names that hold `_`."""
         self.http_10 = http_10
-        """The caller speaks HTTP/1.0: it takes no chunks, so `forward_raw` is not for it."""
+        """The caller speaks HTTP/1.0: it takes no chunks."""
         self.received_at = protocol.read_at
         """Monotonic seconds at which the head was complete."""
         self.last_byte_at = 0.0
@@ -146,7 +146,7 @@ class Call:
         self.answered = False
         """Something of the answer was written."""
         self.status = 0
-        """Of the answer, if the application wrote one that was not raw."""
+        """Of the answer, if the application wrote one."""
         self.context: Any = None
         """The application's own."""
         self.on_gone: Callable[[Call], None] | None = None
@@ -176,17 +176,6 @@ class Call:
     def has_body(self) -> bool:
         """A body comes or came with the request, be it an empty one."""
         return self.chunked or self.content_length is not None
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection can be used again; if not, a raw answer says so in its head."""
-        protocol = self._protocol
-        return (
-            self._persist
-            and self._complete
-            and protocol is not None
-            and not protocol.server.draining
-        )
 
     # The request's body.
 
@@ -285,7 +274,7 @@ class Call:
             self._ends = BY_CHUNK
             framing = CHUNKED
         # Said once, here: whoever answers before the request is complete gives up the connection.
-        self._persist = self.keep_alive
+        self._persist = self._persist and self._complete and not protocol.server.draining
         head = self._head(protocol, status, fields, keep=self._persist)
         protocol.transport.write(b"%b%b\r\n" % (head, framing))
 
@@ -334,20 +323,6 @@ class Call:
         """
         if self._protocol is not None:
             self._protocol.cut(self)
-
-    def forward_raw(self, data: bytes) -> None:
-        """Write bytes of an answer that is framed already: head, chunks and all.
-
-        The head must say `Connection: close` if `keep_alive` is false.
-        """
-        if self._protocol is not None:
-            self.answered = True
-            self._protocol.transport.write(data)
-
-    def end_raw(self, *, keep_alive: bool) -> None:
-        """Say that the raw answer is complete, and whether the connection may be used again."""
-        if self._protocol is not None:
-            self._protocol.finish_call(self, keep=keep_alive and self.keep_alive)
 
     def _release(self) -> None:
         """Let go of what points back here, so that nothing waits for the cycle collector."""

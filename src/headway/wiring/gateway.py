@@ -35,8 +35,9 @@ from headway.settings import Settings
 from headway.tracking.stamp import Stamper
 from headway.wire.connection import ServerLimits
 from headway.wire.loop import run as run_loop
+from headway.wire.origin import Origin
 from headway.wire.server import Server, serve
-from headway.wire.upstream import Origin, Pool
+from headway.wire.upstream import Pool
 from headway.wiring import plugins
 from headway.wiring.folders import listen, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared, tell_ready

@@ -9,7 +9,7 @@ from headway.gateway.ports import Around
 from headway.kernel.errors import Unsupported
 from headway.registry.target import LocalTarget
 from headway.wire.framing import request_head, write_fields
-from headway.wire.upstream import Origin
+from headway.wire.origin import Origin
 
 _PASSES: Final = frozenset({b"inference-header-content-length"})
 
