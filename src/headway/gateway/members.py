@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from headway.gateway import exact
 from headway.gateway.body import malformed
 from headway.gateway.exchange import NotAnswered
 from headway.kernel.canonical import Json
@@ -24,7 +25,7 @@ def text(document: Mapping[str, Any], name: str) -> str | None:
 
 
 def number(document: Mapping[str, Any], name: str) -> float | None:
-    value = document.get(name)
+    value: float | None = exact.plain(document.get(name))
     if value is not None and type(value) not in {int, float}:
         raise wrong(name, "a number")
     return value

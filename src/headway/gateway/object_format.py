@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from headway.gateway.body import header_object, header_text, malformed, read_object
+from headway.gateway.body import header_object, header_text, malformed
+from headway.gateway.exact import document_of
 from headway.gateway.exchange import Ask, Fields, Settings, Whole, Write
 from headway.gateway.splice import splice_model
 from headway.kernel.canonical import Json
@@ -39,9 +40,7 @@ class ObjectFormat(ABC):
     def merged(self, settings: Settings, ask: Ask, headers: Fields) -> bytes:
         """Return the request with what the version adds."""
         try:
-            return orjson.dumps(
-                self.merge(ask.document or read_object(ask.body), settings, headers)
-            )
+            return orjson.dumps(self.merge(document_of(ask), settings, headers))
         except orjson.JSONEncodeError:
             raise malformed("the body is nested too deeply") from None
 

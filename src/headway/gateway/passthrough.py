@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 import orjson
 
 from headway.auth.role import Permission
-from headway.gateway import truth
+from headway.gateway import exact, truth
 from headway.gateway.accumulator import Flight
 from headway.gateway.body import PACKED, check_size, malformed
 from headway.gateway.exchange import (
@@ -552,7 +552,7 @@ def _renamed(document: dict[str, Any] | None, body: bytes, model: str) -> bytes:
     if document is None or "model" not in document:
         return body
     spliced = splice_model(Ask(body, document, "", None, NO_HINTS), model)
-    return spliced or orjson.dumps({**document, "model": model})
+    return spliced or orjson.dumps({**exact.loads(body), "model": model})
 
 
 def _query(query: bytes, passed: Passed) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from headway.gateway import exact
 from headway.gateway.body import (
     header_object,
     header_text,
@@ -176,7 +177,7 @@ class Renamed:
 
     def _written(self, text: bytes) -> tuple[bytes, str] | None:
         try:
-            document = orjson.loads(text)
+            document = exact.loads(text)
         except orjson.JSONDecodeError:
             return None
         if type(document) is not dict:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from headway.adapters.providers.anthropic.reading import MessageReading, stop_of
+from headway.gateway import exact
 from headway.gateway.chat import (
     Answer,
     Chat,
@@ -66,7 +67,7 @@ class AnthropicUpstream:
 
     def answer(self, body: bytes) -> Answer | str:
         try:
-            document = orjson.loads(body)
+            document = exact.loads(body)
         except orjson.JSONDecodeError:
             return "the provider's answer is not JSON"
         if type(document) is not dict:
@@ -147,7 +148,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
 
 def _input(arguments: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(arguments or "{}")
+        found = exact.loads(arguments or "{}")
     except orjson.JSONDecodeError:
         found = None
     if type(found) is not dict:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from headway.gateway import exact
 from headway.gateway.chat import (
     Began,
     Ended,
@@ -83,6 +84,8 @@ class MessageReading:
                     continue
                 event = object_of(data)
                 self._course.take(event, name)
+                if event.get("type") == "content_block_start":
+                    event = exact.loads(data)  # it may hold what a tool is called with
                 events.extend(self._event(event))
         except Broken as broken:
             self.error = str(broken)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from headway.adapters.providers.openai.reading import ChatReading, stop_of
+from headway.gateway import exact
 from headway.gateway.chat import (
     Answer,
     Chat,
@@ -64,7 +65,7 @@ class OpenAIUpstream:
 
     def answer(self, body: bytes) -> Answer | str:
         try:
-            document = orjson.loads(body)
+            document = exact.loads(body)
         except orjson.JSONDecodeError:
             return "the provider's answer is not JSON"
         if type(document) is not dict:

@@ -8,6 +8,7 @@ import orjson
 
 from headway.gateway.body import check_size, read_object, text_of
 from headway.gateway.chat import Answer, Chat
+from headway.gateway.exact import document_of
 from headway.gateway.exchange import (
     Ask,
     Complaint,
@@ -91,7 +92,7 @@ class AnthropicMessages(ObjectFormat):
         return complaint(body)
 
     def chat(self, ask: Ask) -> Chat:
-        return chat_of(ask.document or read_object(ask.body))
+        return chat_of(document_of(ask))
 
     def answer(self, ask: Ask, answer: Answer) -> bytes:  # noqa: ARG002 - a port
         return answer_body(answer)

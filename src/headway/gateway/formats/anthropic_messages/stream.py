@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from headway.gateway.exchange import NO_TOKENS
 from headway.gateway.formats.anthropic_messages.usage import tokens_of
 from headway.gateway.sse import Broken, event_of, object_of, write_event
@@ -96,5 +94,5 @@ class MessageStream(EventWatch):
             self.started = True
         if isinstance(kind, str) and name != kind.encode():
             # Clients pass over what has no name; then a part of the answer would be missing.
-            return write_event(kind.encode(), orjson.dumps(event))
+            return write_event(kind.encode(), data.replace(b"\n", b" "))
         return block

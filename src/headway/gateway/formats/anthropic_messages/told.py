@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from headway.gateway import exact
 from headway.gateway.chat import (
     Answer,
     Began,
@@ -63,7 +64,7 @@ def _blocks(parts: tuple[Part, ...]) -> Iterator[dict[str, Any]]:
 
 def _input(arguments: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(arguments or "{}")
+        found = exact.loads(arguments or "{}")
     except orjson.JSONDecodeError:
         found = None
     if type(found) is not dict:

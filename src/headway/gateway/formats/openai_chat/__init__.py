@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from headway.gateway.body import check_size, read_object, text_of
 from headway.gateway.chat import Answer, Chat
+from headway.gateway.exact import document_of
 from headway.gateway.exchange import Ask, Complaint, Fields, Problem, Settings, Whole, split_pin
 from headway.gateway.formats.openai_chat.asked import chat_of
 from headway.gateway.formats.openai_chat.merge import merge, splice
@@ -66,7 +67,7 @@ class OpenAIChat(ObjectFormat):
         return complaint(body)
 
     def chat(self, ask: Ask) -> Chat:
-        return chat_of(ask.document or read_object(ask.body))
+        return chat_of(document_of(ask))
 
     def answer(self, ask: Ask, answer: Answer) -> bytes:  # noqa: ARG002 - a port
         return answer_body(answer)

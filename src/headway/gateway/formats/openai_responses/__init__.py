@@ -11,6 +11,7 @@ import orjson
 
 from headway.gateway.body import check_size, malformed, read_object, text_of
 from headway.gateway.chat import Answer, Chat
+from headway.gateway.exact import document_of
 from headway.gateway.exchange import Ask, Complaint, Fields, Problem, Settings, Whole, split_pin
 from headway.gateway.formats.openai_responses.asked import chat_of
 from headway.gateway.formats.openai_responses.merge import merge, variables_of
@@ -95,13 +96,13 @@ class OpenAIResponses(ObjectFormat):
         return complaint(body)
 
     def chat(self, ask: Ask) -> Chat:
-        return chat_of(ask.document or read_object(ask.body))
+        return chat_of(document_of(ask))
 
     def answer(self, ask: Ask, answer: Answer) -> bytes:
-        return answer_body(ask.document or {}, answer)
+        return answer_body(document_of(ask), answer)
 
     def telling(self, ask: Ask) -> ResponseTelling:
-        return ResponseTelling(ask.document or {})
+        return ResponseTelling(document_of(ask))
 
 
 def _which(document: Mapping[str, Any], path: str | None) -> tuple[str, str | None]:
