@@ -18,7 +18,8 @@ from decimal import Decimal
 from importlib.metadata import version
 from typing import Any, Final
 
-from headway.tracking.price import MICRO_OF_DOLLAR, Dated, Rates, Timeline
+from headway.kernel.money import MICRO_OF_DOLLAR
+from headway.tracking.price import Dated, Rates, Timeline
 from headway.tracking.price_service import Upstream
 
 _PACKAGE: Final = "genai-prices"

@@ -12,14 +12,11 @@ from enum import StrEnum
 from typing import Final, Self
 
 from headway.kernel.clock import DAY, MINUTE, SECOND
+from headway.kernel.money import MICRO_OF_DOLLAR
 
-MICRO: Final = 1_000_000
-"""Micro-dollars of a dollar."""
-NANO_OF_MICRO: Final = 1_000
-"""Nano-dollars of a micro-dollar."""
 MOST: Final = 10**12
-"""The most that any limit may say; of money in dollars less by `MICRO`."""
-MOST_MONEY: Final = 10**9 * MICRO
+"""The most that any limit may say; of money in dollars a millionth of it."""
+MOST_MONEY: Final = 10**9 * MICRO_OF_DOLLAR
 
 
 class Window(StrEnum):

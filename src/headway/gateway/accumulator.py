@@ -29,6 +29,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from headway.gateway.backlog import Backlog
+from headway.gateway.tally import add_up
 from headway.kernel.clock import MINUTE
 from headway.routing.assignment import Assignment, judged_arms
 from headway.routing.route import Ages, Arm, Epoch, Guard, Role, Route
@@ -362,7 +363,7 @@ class Accumulator:
             if first_ms is not None:
                 sums.first.add(first_ms)
             if tokens:
-                _add_up(sums.tokens, tokens)
+                add_up(sums.tokens, tokens)
             if served_by:
                 _served(sums.served_by, served_by)
             if flight.counts:
@@ -377,7 +378,7 @@ class Accumulator:
         open_ = self._enter()
         try:
             sums = flight.lane.sums(open_, flight.at + latency_ms)
-            _add_up(sums.tokens, tokens)
+            add_up(sums.tokens, tokens)
             if served_by:
                 _served(sums.served_by, served_by)
         finally:
@@ -440,7 +441,7 @@ class Accumulator:
             if sums is None:
                 sums = open_.keys[key_id] = _KeySums()
             sums.costs[kind] = sums.costs.get(kind, 0) + n
-            _add_up(sums.tokens, tokens)
+            add_up(sums.tokens, tokens)
         open_.busy = False
 
     def guard_counts(self, deployment: str) -> tuple[GuardCount, ...]:
@@ -723,11 +724,6 @@ def _bad(lane: Lane, flight: Flight, limit: str) -> None:
         by_minute = _sent(lane.watched, lane).bad.setdefault(limit, {})
         minute = flight.at // MINUTE
         by_minute[minute] = by_minute.get(minute, 0) + 1
-
-
-def _add_up(sums: dict[str, int], more: Mapping[str, int]) -> None:
-    for key, n in more.items():
-        sums[key] = sums.get(key, 0) + n
 
 
 def _served(names: dict[str, int], name: str) -> None:

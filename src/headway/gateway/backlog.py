@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
 from headway.auth.limits import SHORT
+from headway.gateway.tally import add_up, together
 from headway.tracking.measurement import (
     Batch,
     CostOf,
@@ -74,10 +75,10 @@ class Backlog:
         self._vetoes.extend(vetoes)
         for key_id, minute in key_uses.items():
             self._key_uses[key_id] = max(minute, self._key_uses.get(key_id, 0))
-        self._unrouted = _sums(self._unrouted, unrouted)
-        _add_up(self._windows, windows)
-        _add_up(self._key_counts, key_counts)
-        _add_up(self._costs, costs)
+        self._unrouted = together(self._unrouted, unrouted)
+        add_up(self._windows, windows)
+        add_up(self._key_counts, key_counts)
+        add_up(self._costs, costs)
         self._dropped += dropped
 
     def trim(self, most_rows: int) -> bool:
@@ -151,25 +152,13 @@ def merged(one: Measurement, other: Measurement) -> Measurement:
         first.merge(measured.first)
     return replace(
         one,
-        outcomes=_sums(one.outcomes, other.outcomes),
+        outcomes=together(one.outcomes, other.outcomes),
         latency=latency,
         bad=bad,
         first=first,
-        tokens=_sums(one.tokens, other.tokens),
-        served_by=_sums(one.served_by, other.served_by),
+        tokens=together(one.tokens, other.tokens),
+        served_by=together(one.served_by, other.served_by),
     )
-
-
-def _add_up(sums: dict[K, int], more: Mapping[K, int]) -> None:
-    for key, n in more.items():
-        sums[key] = sums.get(key, 0) + n
-
-
-def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    sums = dict(one)
-    for key, n in other.items():
-        sums[key] = sums.get(key, 0) + n
-    return sums
 
 
 def _edge(times: list[int], most: int) -> int:

@@ -41,9 +41,8 @@ from headway.gateway.spending import Admission
 from headway.gateway.tally import together
 from headway.gateway.view import Destination
 from headway.registry.target import HostedTarget
-from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import SINGLE, Stamper, flags_of
+from headway.tracking.stamp import SINGLE, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
 from headway.wire.sending import Deadlines, Failure, Sending
@@ -61,7 +60,6 @@ _MOST_HELD: Final = 64 * 1024
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
 _USED: Final = frozenset({Outcome.OK, Outcome.GONE})
-_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
 _NO_REQUEST: Final = (b"", b"")
@@ -796,8 +794,7 @@ class Passage:
     def _fields(self, lines: bytes, *, spent: bool = False) -> FieldLines:
         """Return the fields of an answer: which version, which route, which request."""
         if not self._stamp:
-            pipeline = self._pipeline
-            self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
+            self._stamp = self._pipeline.stamp_of_no_route()
         stamp = self._stamp.encode("ascii")
         where = self._where()
         admission = self._admission

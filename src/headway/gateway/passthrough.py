@@ -39,9 +39,9 @@ from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
-from headway.routing.assignment import NO_HINTS, OUTSIDE
+from headway.routing.assignment import NO_HINTS
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import SINGLE, Stamper, flags_of
+from headway.tracking.stamp import SINGLE, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import LAST_CHUNK, FieldLines, Headers, chunk, request_head
 from headway.wire.origin import Origin
@@ -58,7 +58,6 @@ _IDLE_SECONDS: Final = 60.0
 """How long a caller may pause within an upload."""
 _SAFE: Final = "/-._~!$&'()*+,;=:@"
 _DOWN: Final = (b"content-type", b"content-disposition")
-_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _NO_ANSWER: Final[Fields] = MappingProxyType({})
 _NOTHING: Final = FieldLines(b"")
 
@@ -507,7 +506,7 @@ class Through:
         """Return the fields of an answer: which version, which route, which request."""
         pipeline, way, admission = self._pipeline, self._way, self._admission
         if not self._stamp:
-            self._stamp = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE)
+            self._stamp = pipeline.stamp_of_no_route()
         where = _NOTHING
         if way is not None:
             where = (

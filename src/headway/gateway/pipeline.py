@@ -31,10 +31,11 @@ from headway.routing.route import Arm, Route, whole
 from headway.routing.route import Role as ArmRole
 from headway.routing.table import Table, compile_route
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import CHECK, RETRY, Stamper
+from headway.tracking.stamp import CHECK, RETRY, SINGLE, Stamper
 from headway.wire.call import Call
 from headway.wire.upstream import Pool
 
+_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _SHORT: Final = 128
 _MOST_KEPT: Final = 4096
 _UNKNOWN_KEY: Final = "no key that works was presented"
@@ -117,6 +118,10 @@ class Pipeline:
     most_reading_on: int = 256
     """Answers at a time that are read to their end for nobody, only to be counted."""
     reading_on: int = 0
+
+    def stamp_of_no_route(self) -> str:
+        """Return the id of a request that no route has answered."""
+        return self.stamper.stamp(_NO_ARM, self.clock(), 0, SINGLE)
 
     def __post_init__(self) -> None:
         self.spending = Spending(self.accumulator, self.clock)

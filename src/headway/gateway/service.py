@@ -29,13 +29,10 @@ from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import View
 from headway.kernel.names import nearest
 from headway.registry.target import OWN_PATHS
-from headway.routing.assignment import OUTSIDE
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import SINGLE, Stamper
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines
 
-_NO_ARM: Final = Stamper.prefix(0, OUTSIDE)
 _ALIVE: Final = b'{"status":"ok"}'
 _PATHS_V1: Final = (*PATHS, "/v1/models")
 _READS: Final = frozenset({"GET", "HEAD"})
@@ -180,7 +177,7 @@ class Gateway:
         pipeline = self.pipeline
         own = call.headers.get(b"x-request-id")
         if own is None or not is_id(own):
-            own = pipeline.stamper.stamp(_NO_ARM, pipeline.clock(), 0, SINGLE).encode("ascii")
+            own = pipeline.stamp_of_no_route().encode("ascii")
         self._passing.pass_on(
             call, address=pipeline.addresses.of(call.peer, call.headers), request_id=own
         )

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from headway.auth.limits import MICRO, NANO_OF_MICRO, Limits, Starts, Window
+from headway.auth.limits import Limits, Starts, Window
 from headway.auth.policy import Caller
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Problem
 from headway.gateway.limits import LONGEST_RETRY_AFTER
 from headway.kernel.clock import MINUTE, SECOND, Clock
+from headway.kernel.money import MICRO_OF_DOLLAR, NANO_OF_MICRO
 from headway.tracking.measurement import Others, Outcome, WindowKey
 
 _NOTHING: Final = Others()
@@ -273,6 +274,6 @@ def _spent(most: int, period: str, end: int, now: int) -> Problem:
 
 def _dollars(micro: int) -> str:
     """Write micro-dollars as dollars: 5000000 -> "$5", 2500000 -> "$2.50"."""
-    text = f"{micro / MICRO:,.6f}".rstrip("0").rstrip(".")
+    text = f"{micro / MICRO_OF_DOLLAR:,.6f}".rstrip("0").rstrip(".")
     whole, _, cents = text.partition(".")
     return f"${whole}.{cents:0<2}" if cents else f"${whole}"

@@ -1,10 +1,12 @@
 """What providers say of tokens and of failures, taken for what it is worth."""
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Hashable, Mapping
+from typing import Final, TypeVar
 
 from headway.kernel.canonical import Json
+
+K = TypeVar("K", bound=Hashable)
 
 _MOST_TOKENS: Final = 1 << 30
 """Of one answer: more than any model reads, and few enough for sums of their cost in 64 bits."""
@@ -26,9 +28,17 @@ def highest(known: Mapping[str, int], told: Mapping[str, int]) -> Mapping[str, i
     return {**known, **{name: max(n, known.get(name, 0)) for name, n in told.items()}}
 
 
-def together(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, int]:
-    """Return the sums by class: of two answers that are both paid for."""
-    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
+def add_up(sums: dict[K, int], more: Mapping[K, int]) -> None:
+    """Add to sums by class, where they are."""
+    for key, n in more.items():
+        sums[key] = sums.get(key, 0) + n
+
+
+def together(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Return the sums by class: of two answers that are both paid for, of two batches."""
+    sums = dict(first)
+    add_up(sums, second)
+    return sums
 
 
 def ended_by(error: Json) -> str:

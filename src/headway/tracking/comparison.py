@@ -17,8 +17,9 @@ from math import ceil, exp, floor, hypot, inf, log, sqrt
 from statistics import NormalDist
 from typing import Final, Self
 
+from headway.kernel.money import NANO_OF_DOLLAR
 from headway.tracking.measurement import ERRORS, TOKEN_CLASSES, Measurement, Outcome, ScoreMean
-from headway.tracking.price import NANO_OF_DOLLAR, Cost, Timeline
+from headway.tracking.price import Cost, Timeline
 from headway.tracking.sketch import ERROR, Sketch
 
 SURE: Final = 0.95

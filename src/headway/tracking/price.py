@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from headway.kernel.canonical import Json
+from headway.kernel.money import PICO_OF_NANO
 
-PICO_OF_NANO: Final = 1_000
-MICRO_OF_DOLLAR: Final = 1_000_000
-NANO_OF_DOLLAR: Final = 1_000_000_000
 ANY_HOST: Final = "*"
 
 

@@ -7,10 +7,11 @@ from flask import Blueprint, url_for
 from pydantic import Field
 
 from headway.auth.key import Key
-from headway.auth.limits import MICRO, MOST, NANO_OF_MICRO, Limits, Use, Window
+from headway.auth.limits import MOST, Limits, Use, Window
 from headway.auth.policy import Kind
 from headway.auth.role import Permission, Role
 from headway.auth.service import Change, Wish
+from headway.kernel.money import MICRO_OF_DOLLAR, NANO_OF_DOLLAR
 from headway.kernel.quantity import parse_time
 from headway.web.operation import (
     JSON,
@@ -271,7 +272,7 @@ def _changes(asked: KeyLimits) -> dict[str, int | None]:
 
 
 def _micro(dollars: float) -> int:
-    return round(Decimal(str(dollars)) * MICRO)
+    return round(Decimal(str(dollars)) * MICRO_OF_DOLLAR)
 
 
 def _limits(limits: Limits) -> KeyLimits:
@@ -279,8 +280,8 @@ def _limits(limits: Limits) -> KeyLimits:
         requests_per_minute=limits.requests,
         tokens_per_minute=limits.tokens,
         concurrent_requests=limits.concurrent,
-        usd_per_day=None if limits.day is None else limits.day / MICRO,
-        usd_per_month=None if limits.month is None else limits.month / MICRO,
+        usd_per_day=None if limits.day is None else limits.day / MICRO_OF_DOLLAR,
+        usd_per_month=None if limits.month is None else limits.month / MICRO_OF_DOLLAR,
     )
 
 
@@ -292,8 +293,8 @@ def _use(limits: Limits, use: Use) -> UseShown:
             return None
         n = use.windows.get(window, 0)
         return UsedShown(
-            used=n if unpriced is None else n / NANO_OF_MICRO / MICRO,
-            limit=limit if unpriced is None else limit / MICRO,
+            used=n if unpriced is None else n / NANO_OF_DOLLAR,
+            limit=limit if unpriced is None else limit / MICRO_OF_DOLLAR,
             since=rfc3339(use.starts.of(window)),
             until=rfc3339(use.starts.end(window)),
             unpriced=0 if unpriced is None else use.windows.get(unpriced, 0),

@@ -8,9 +8,9 @@ from pydantic import Field
 from headway.auth.role import Permission
 from headway.deployments.plan import PRODUCTION
 from headway.kernel.clock import HOUR
+from headway.kernel.money import NANO_OF_DOLLAR
 from headway.kernel.quantity import format_duration, parse_duration, parse_time
 from headway.tracking.comparison import Interval, Row, Side
-from headway.tracking.price import NANO_OF_DOLLAR
 from headway.tracking.service import Point
 from headway.web.operation import operation, services
 from headway.web.schemas import Name, Query, Ref, Shown, Time, When, rfc3339

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from headway.auth.role import Permission
 from headway.deployments.deployment import ACTIVE, Deployment
+from headway.kernel.money import NANO_OF_DOLLAR
 from headway.routing.route import Route
 from headway.tracking.measurement import (
     NANO,
@@ -25,7 +26,6 @@ from headway.tracking.measurement import (
     KeyCount,
     Outcome,
 )
-from headway.tracking.price import NANO_OF_DOLLAR
 from headway.tracking.service import Total
 from headway.web.operation import by_metrics_token, caller, operation, see, services
 

@@ -7,8 +7,9 @@ from flask import Blueprint
 from pydantic import Field
 
 from headway.auth.role import Permission
+from headway.kernel.money import MICRO_OF_DOLLAR
 from headway.kernel.quantity import parse_time
-from headway.tracking.price import ANY_HOST, MICRO_OF_DOLLAR, Dated, Price, Rates
+from headway.tracking.price import ANY_HOST, Dated, Price, Rates
 from headway.web.operation import Reply, caller, operation, services
 from headway.web.schemas import (
     Body,
