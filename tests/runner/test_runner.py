@@ -34,6 +34,8 @@ class Scripted:
     loads: Counter[str] = field(default_factory=Counter)
     runs: Counter[str] = field(default_factory=Counter)
     running: threading.Event = field(default_factory=threading.Event)
+    ended: int = 0
+    """How many were stopped."""
 
     def load(self, model: bytes) -> "Session":
         name = model.decode()
@@ -66,6 +68,7 @@ class Session:
             stop.when_asked(ended.set)
             self.script.running.set()
             assert ended.wait(10), "nobody stopped it"
+            self.script.ended += 1
             raise OutOfTime("it was stopped")
         return [Tensor("y", "FP32", (1,), [2.0])]
 
@@ -76,24 +79,27 @@ class Peer:
 
     path: Path
 
-    async def begin(self, model: str) -> asyncio.StreamWriter:
+    async def begin(self, model: str, *, patience: int = 0) -> asyncio.StreamWriter:
         """Send a request for inference and wait for nothing."""
-        _, writer = await self._send("POST", f"/v2/models/{model}/infer", INFER)
+        _, writer = await self._send(
+            "POST", f"/v2/models/{model}/infer", INFER, more=_patience(patience)
+        )
         return writer
 
-    async def ask(self, method: str, target: str, body: bytes = b"") -> int:
+    async def ask(self, method: str, target: str, body: bytes = b"", *, patience: int = 0) -> int:
         """Return the status of the answer."""
-        reader, writer = await self._send(method, target, body)
+        reader, writer = await self._send(method, target, body, more=_patience(patience))
         status = int((await reader.readline()).split()[1])
         await hang_up(writer)
         return status
 
-    async def infer(self, model: str) -> int:
-        return await self.ask("POST", f"/v2/models/{model}/infer", INFER)
+    async def infer(self, model: str, *, patience: int = 0) -> int:
+        return await self.ask("POST", f"/v2/models/{model}/infer", INFER, patience=patience)
 
-    async def heard(self, method: str, target: str, body: bytes) -> bytes:
+    async def heard(self, method: str, target: str, body: bytes, more: str = "") -> bytes:
         """Return a whole answer, its head and its body."""
-        reader, writer = await self._send(method, target, body, more="Connection: close\r\n")
+        more += "Connection: close\r\n"
+        reader, writer = await self._send(method, target, body, more=more)
         answer = await reader.read()
         await hang_up(writer)
         return answer
@@ -106,6 +112,11 @@ class Peer:
         writer.write(f"{head}{more}\r\n".encode() + body)
         await writer.drain()
         return reader, writer
+
+
+def _patience(milliseconds: int) -> str:
+    """Write how long the version has; 0: nobody says."""
+    return f"Headway-Patience-Ms: {milliseconds}\r\n" if milliseconds else ""
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
@@ -174,6 +185,48 @@ def test_many_who_wait_for_one_model_keep_no_other_from_being_loaded(tmp_path: P
     with_a_runner(tmp_path, script, story)
 
     assert script.loads == {"slow": 1, "quick": 1}
+
+
+def test_whoever_waits_behind_a_slow_model_for_too_long_is_given_back_and_the_slow_one_is_not(
+    tmp_path: Path,
+) -> None:
+    script = Scripted()
+
+    async def story(peer: Peer) -> None:
+        running = await peer.begin("endless", patience=600)
+        await asyncio.to_thread(script.running.wait, 10)
+        assert await peer.infer("quick", patience=700) == 503
+        assert script.ended == 0  # it had its fair part: the gateway ends it, and blames it
+        await hang_up(running)
+        assert await peer.infer("quick", patience=5_000) == 200
+
+    with_a_runner(tmp_path, script, story)
+
+    assert script.runs == {"endless": 1, "quick": 1}
+
+
+def test_whoever_waits_for_a_model_to_be_loaded_for_too_long_is_given_back(
+    tmp_path: Path,
+) -> None:
+    script = Scripted()
+
+    async def story(peer: Peer) -> None:
+        assert await peer.infer("slow", patience=100) == 503
+        script.may_load.set()
+        assert await peer.infer("slow", patience=5_000) == 200
+
+    with_a_runner(tmp_path, script, story)
+
+    assert script.loads == {"slow": 1}
+
+
+@pytest.mark.parametrize("patience", ["", "soon", "-1", "9" * 13])
+def test_time_that_nobody_understands_is_no_limit(tmp_path: Path, patience: str) -> None:
+    async def story(peer: Peer) -> None:
+        target, more = "/v2/models/quick/infer", f"Headway-Patience-Ms: {patience}\r\n"
+        assert (await peer.heard("POST", target, INFER, more)).startswith(b"HTTP/1.1 200 ")
+
+    with_a_runner(tmp_path, Scripted(), story)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ version` the model failed, 503 we could not (not loaded in time, too much at onc
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -35,6 +36,12 @@ LOAD_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 600.0
 _GRACE_SECONDS: Final = 5.0
 _WAITING: Final = 256
+_WAITS_AT_MOST: Final = 0.9
+"""Of its time; what is left is for the answer to come before the gateway's own end of it."""
+_FAIR_PART: Final = 0.5
+"""Of its time, that a model must have had to be the one that was too slow."""
+_GONE: Final = "gone"
+"""The context of a call that wants no answer any more."""
 _MODELS: Final = "/v2/models/"
 _REPOSITORY: Final = "/v2/repository/"
 _SERVER: Final = orjson.dumps(
@@ -105,14 +112,14 @@ class Runner:
         name, _, what = rest.partition("/")
         digest = _digest(name)
         if what == "infer" and call.method == "POST":
+            turn = _Turn(call)
             session = self.cache.ready(digest)
             if session is not None:
-                self._infer(call, digest, session, body=body)
+                self._infer(turn, digest, session, body=body)
             else:
-                then = partial(self._infer, call, digest, body=body)
-                self._later(
-                    call, partial(self._load, digest), partial(self._loaded, call, digest, then)
-                )
+                then = partial(self._infer, turn, digest, body=body)
+                loaded = partial(self._loaded, call, digest, then)
+                self._later(call, partial(self._load, digest), loaded)
         elif what == "ready" and call.method == "GET":
             ready = self.cache.ready(digest) is not None
             call.respond(200 if ready else 503, _JSON, orjson.dumps({"ready": ready}))
@@ -127,12 +134,13 @@ class Runner:
     def _loaded(self, call: Call, digest: str, then: Callable[[Session], None]) -> None:
         session = self.cache.ready(digest)
         if session is None:
-            call.respond(503, _BUSY, open_inference.error("the model was dropped; try again"))
+            dropped = open_inference.error("the model was dropped; try again")
+            _respond(call, (503, _BUSY, dropped))
         else:
             then(session)
 
-    def _infer(self, call: Call, digest: str, session: Session, *, body: bytes) -> None:
-        stop = Stop()
+    def _infer(self, turn: "_Turn", digest: str, session: Session, *, body: bytes) -> None:
+        call, stop = turn.call, turn.stop
         call.on_gone = lambda _call: stop.ask()
         model = (call.headers.get(b"headway-model") or digest.encode()).decode("latin-1")
         version = (call.headers.get(b"headway-model-version") or b"").decode("latin-1")
@@ -150,6 +158,7 @@ class Runner:
                     session.outputs,
                     json_length=open_inference.json_length(said, body),
                 )
+                turn.began = time.monotonic()
                 with self.blackbox.busy(digest):
                     outputs = session.run(inference.inputs, inference.outputs, stop)
                 text, length = open_inference.answer(inference, model, version, outputs)
@@ -203,21 +212,23 @@ class Runner:
     ) -> None:
         """Begin what takes time, and answer when it is done; `then` instead if it went well."""
         if not self.room.acquire(blocking=False):
-            call.respond(503, _BUSY, open_inference.error("too many requests wait; try again"))
+            full = open_inference.error("too many requests wait; try again")
+            _respond(call, (503, _BUSY, full))
             return
         gone = call.on_gone
 
         def done(answer: _Answer) -> None:
             self.room.release()
-            if call.context == "gone":
+            if call.context is _GONE:
                 return
             if then is not None and answer[0] == 200:
                 then()
             else:
-                call.respond(*answer)
+                _respond(call, answer)
 
         def left(call: Call) -> None:
-            call.context = "gone"
+            _end_turn(call)
+            call.context = _GONE
             if gone is not None:
                 gone(call)
 
@@ -226,6 +237,54 @@ class Runner:
 
     def _finish(self, call: Call, work: Callable[[], _Answer]) -> None:
         call.respond(*_answered(work))
+
+
+@dataclass(slots=True)
+class _Turn:
+    """An inference that waits for its model to be loaded and for a thread, and then runs.
+
+    What it waits for is ours, or another model's doing. So one that gets no fair part of the time
+    that its version has is given back (503) just before that is over: else the gateway would end
+    it, and could only blame the version.
+    """
+
+    call: Call
+    stop: Stop = field(default_factory=Stop)
+    began: float | None = None
+    """When the model began to run, seconds of the monotonic clock."""
+    patience: float = 0.0
+    """Seconds that the version has; 0: nobody said."""
+    timer: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        said = self.call.headers.get(b"headway-patience-ms") or b"0"
+        self.patience = int(said) / 1000 if said.isdigit() and len(said) <= 12 else 0.0
+        if self.patience:
+            self.call.context = self
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(_WAITS_AT_MOST * self.patience, self._give_back)
+
+    def _give_back(self) -> None:
+        call = self.call
+        if call.context is not self:
+            return
+        if self.began is not None and time.monotonic() - self.began >= _FAIR_PART * self.patience:
+            return
+        self.stop.ask()
+        late = open_inference.error("the model did not get its turn in time; try again")
+        _respond(call, (503, _BUSY, late))
+        call.context = _GONE
+
+
+def _respond(call: Call, answer: _Answer) -> None:
+    _end_turn(call)
+    call.respond(*answer)
+
+
+def _end_turn(call: Call) -> None:
+    turn = call.context
+    if isinstance(turn, _Turn) and turn.timer is not None:
+        turn.timer.cancel()
 
 
 def _binary(json_length: int) -> FieldLines:

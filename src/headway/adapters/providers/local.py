@@ -17,8 +17,9 @@ _PASSES: Final = frozenset({b"inference-header-content-length"})
 class Local:
     """The plug-in `local`: artifacts with a runtime.
 
-    The path names the artifact by its digest; the two headers are what the runner writes into its
-    answer as `model_name` and `model_version`, so that gateways forward bytes untouched.
+    The path names the artifact by its digest; two headers are what the runner writes into its
+    answer as `model_name` and `model_version`, so that gateways forward bytes untouched. The third
+    says how long the version has, so that the runner can tell who took the time.
     """
 
     name = "local"
@@ -28,11 +29,13 @@ class Local:
         target, artifact = release.target, release.artifact
         if not isinstance(target, LocalTarget) or artifact is None:
             raise Unsupported(f"{release.model}@{release.version} is no target of {self.name}")
+        timeouts = target.timeouts
         lines = write_fields(
             [
                 (b"host", b"runner"),
                 (b"headway-model", release.model.encode("ascii")),
                 (b"headway-model-version", release.version.encode("ascii")),
+                (b"headway-patience-ms", b"%d" % min(timeouts.first, timeouts.total)),
             ]
         )
         path = b"/v2/models/%b" % artifact.encode("ascii")
@@ -41,6 +44,6 @@ class Local:
             origin=Origin("unix", around.runner),
             native={NAME: native},
             metadata=request_head(b"GET", path, lines) + b"\r\n",
-            deadlines=deadlines(target.timeouts),
+            deadlines=deadlines(timeouts),
             local=True,
         )
