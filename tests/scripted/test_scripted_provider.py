@@ -1,6 +1,10 @@
 """The scripted provider is understood by the official clients, and breaks as it is told to."""
 
+import gc
 import http.client
+import json
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,3 +227,38 @@ def test_call_with_broken_arguments_has_no_input_at_anthropic(arguments: str) ->
     with ScriptedProvider(lambda _: reply) as provider:
         answer = httpx2.post(f"{provider.url}/messages", json={"messages": []})
     assert answer.json()["content"][0]["input"] == {}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(),
+        Reply(end=Ending.STALL),
+        Reply(delay_s=60),
+        Reply(text="word " * 1_000, gap_s=1),
+        Reply(body=b"x" * 50_000_000),
+    ],
+    ids=["kept", "stalls", "waits", "speaks", "is not read"],
+)
+def test_end_in_the_middle_of_anything_is_silent(
+    reply: Reply, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    asked = threading.Event()
+
+    def script(_: object) -> Reply:
+        asked.set()
+        return reply
+
+    body = json.dumps({"model": "m", "messages": ASKED, "stream": True}).encode()
+    with ScriptedProvider(script) as provider:
+        caller, silent = (socket.create_connection(("127.0.0.1", provider.port)) for _ in "ab")
+        caller.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
+        assert asked.wait(10)
+    caller.close()
+    silent.close()
+    gc.collect()
+    assert caplog.text == ""
+    assert [str(warning.message) for warning in recwarn] == []

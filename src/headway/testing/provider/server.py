@@ -32,6 +32,7 @@ class ScriptedProvider:
         self.port = 0
         self._path = path
         self._loop: asyncio.AbstractEventLoop
+        self._stopped: asyncio.Event
         self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +48,6 @@ class ScriptedProvider:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
         self._thread.start()
         self._ready.wait(10)
         return self
@@ -58,46 +58,49 @@ class ScriptedProvider:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        server: asyncio.Server
         if self._path:
-            server = self._loop.run_until_complete(
-                asyncio.start_unix_server(self._connected, self._path, limit=_READ_LIMIT)
-            )
+            server = await asyncio.start_unix_server(self._accept, self._path, limit=_READ_LIMIT)
         else:
-            server = self._loop.run_until_complete(
-                asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_READ_LIMIT)
-            )
+            server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_READ_LIMIT)
             self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await self._stopped.wait()
         server.close()
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: those that asyncio makes of a coroutine log that they were cancelled.
+        task = self._loop.create_task(self._converse(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
         try:
             while (request := await _read(reader)) is not None:
                 self.requests.append(request)
                 if not await _answer(writer, request, self.script(request)):
                     break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client left, or this server stops: asyncio would log the latter as a fault
+        except asyncio.CancelledError:
+            writer.transport.abort()  # what waits to be written would keep it open
+            raise
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client left
         finally:
             with suppress(Exception):
                 writer.close()
-            if task is not None:
-                self._tasks.discard(task)
 
 
 async def _read(reader: asyncio.StreamReader) -> Received | None:
