@@ -18,17 +18,9 @@ from headway.artifacts.artifact import corrupt_words
 from headway.kernel.canonical import Json
 from headway.kernel.errors import HeadwayError, Unavailable
 from headway.outbox.message import Message
+from headway.registry.api import PATHS
 
 _TIMEOUT: Final = httpx2.Timeout(60.0, connect=3.0)
-_PATHS: Final[Mapping[str, str]] = {
-    "chat": "/v1/chat/completions",
-    "responses": "/v1/responses",
-    "embeddings": "/v1/embeddings",
-    "messages": "/v1/messages",
-    "infer": "/v2/models/{model}/infer",
-    "ready": "/v2/models/{model}/versions/{version}/ready",
-}
-"""By the API that a question names (`deployments.checks.smoke`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +33,7 @@ class ThroughGateway:
     def ask(self, payload: Mapping[str, Any]) -> Json:
         """Send `payload["request"]` to its version; say whether it was answered."""
         api, model, version = (str(payload[name]) for name in ("api", "model", "version"))
-        path = _PATHS[api].format(model=quote(model, safe=""), version=quote(version, safe="+"))
+        path = PATHS[api].format(model=quote(model, safe=""), version=quote(version, safe="+"))
         headers = {
             "Headway-Check": version,
             "Headway-Hop": self.hop_secret,

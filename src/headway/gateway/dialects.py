@@ -9,6 +9,7 @@ from headway.gateway.formats.open_inference import OpenInference
 from headway.gateway.formats.openai_chat import OpenAIChat
 from headway.gateway.formats.openai_embeddings import OpenAIEmbeddings
 from headway.gateway.formats.openai_responses import OpenAIResponses
+from headway.registry import api
 
 OPENAI_CHAT: Final = OpenAIChat()
 OPENAI_RESPONSES: Final = OpenAIResponses()
@@ -23,11 +24,11 @@ DIALECTS: Final[tuple[Dialect, ...]] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC
 """Callers of these are translated for a provider that speaks another."""
 
 PATHS: Final[Mapping[str, Format]] = {
-    "/v1/chat/completions": OPENAI_CHAT,
-    "/v1/responses": OPENAI_RESPONSES,
-    "/v1/embeddings": OPENAI_EMBEDDINGS,
-    "/v1/messages": ANTHROPIC_MESSAGES,
-    "/v1/messages/count_tokens": ANTHROPIC_COUNTING,
+    api.PATHS["chat"]: OPENAI_CHAT,
+    api.PATHS["responses"]: OPENAI_RESPONSES,
+    api.PATHS["embeddings"]: OPENAI_EMBEDDINGS,
+    api.PATHS["messages"]: ANTHROPIC_MESSAGES,
+    f"{api.PATHS['messages']}/count_tokens": ANTHROPIC_COUNTING,
 }
 """What is asked by POST, by its path; Open Inference names the model in the path."""
 
@@ -35,4 +36,4 @@ PATHS: Final[Mapping[str, Format]] = {
 def path_of(format_: str, model: str) -> str:
     """Return where a model is asked in a format."""
     named = (path for path, each in PATHS.items() if each.name == format_)
-    return next(named, f"/v2/models/{model}/infer")
+    return next(named, api.PATHS["infer"].format(model=model))

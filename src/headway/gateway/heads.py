@@ -12,8 +12,6 @@ from headway.wire.framing import Headers
 JSON_TYPE: Final = b"content-type: application/json\r\n"
 _RATES: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 """How the names begin of what comes back."""
-_UNSEEN: Final[set[bytes]] = set()
-"""Names of answers that no caller sees, remembered: upstreams send the same dozens for ever."""
 _MOST_UNSEEN: Final = 1024
 _LONGEST_UNSEEN: Final = 64
 _THEIR_ID: Final = frozenset({b"x-request-id", b"request-id"})
@@ -41,27 +39,37 @@ def upward(headers: Headers, native: Native | Passed) -> bytes:
     return b"".join(lines)
 
 
-def downward(headers: Fields, *, limited: bool) -> bytes:
-    """Return what of the upstream's head callers may see.
+class Downward:
+    """What of upstreams' heads callers may see; one for all requests of a gateway."""
 
-    What a provider says of its limits would contradict what we say of the limits of a key.
-    """
-    if headers.keys() <= _UNSEEN:
-        return b""
-    lines = []
-    for name, value in headers.items():
-        if name in _UNSEEN:
-            continue
-        if name in _THEIR_ID:
-            if is_id(value):
-                lines.append(b"headway-upstream-request-id: %b\r\n" % value)
-        elif limited and name.startswith(_RATES):
-            continue
-        elif name.startswith(_RATES):
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif len(_UNSEEN) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:
-            _UNSEEN.add(name)
-    return b"".join(lines)
+    __slots__ = ("_unseen",)
+
+    def __init__(self) -> None:
+        self._unseen: set[bytes] = set()
+        """Names that no caller sees, remembered: upstreams send the same dozens for ever."""
+
+    def __call__(self, headers: Fields, *, limited: bool) -> bytes:
+        """Return the lines of one head for its caller.
+
+        `limited`: the caller's key has limits of ours, and what a provider says of its own would
+        contradict what we say of those.
+        """
+        unseen = self._unseen
+        if headers.keys() <= unseen:
+            return b""
+        lines = []
+        for name, value in headers.items():
+            if name in unseen:
+                continue
+            if name in _THEIR_ID:
+                if is_id(value):
+                    lines.append(b"headway-upstream-request-id: %b\r\n" % value)
+            elif name.startswith(_RATES):
+                if not limited:
+                    lines.append(b"%b: %b\r\n" % (name, value))
+            elif len(unseen) < _MOST_UNSEEN and len(name) <= _LONGEST_UNSEEN:
+                unseen.add(name)
+        return b"".join(lines)
 
 
 def waiting(seconds: float | None) -> bytes:

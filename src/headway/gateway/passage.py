@@ -33,7 +33,7 @@ from headway.gateway.exchange import (
     Watch,
     Whole,
 )
-from headway.gateway.heads import JSON_TYPE, downward, patience, said_with, upward, waiting
+from headway.gateway.heads import JSON_TYPE, patience, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.recourse import Again, Course, FallBack, Setback, Tell, next_step
 from headway.gateway.resilience import Leave, Resilience
@@ -804,7 +804,9 @@ class Passage:
                 lines,
                 where,
                 _NOTHING if admission is None else admission.lines,
-                downward(self._headers, limited=admission is not None) if self._headers else b"",
+                self._pipeline.downward(self._headers, limited=admission is not None)
+                if self._headers
+                else b"",
                 stamp,
                 stamp,
                 b"x-should-retry: false\r\n" if spent else b"",

@@ -34,7 +34,7 @@ from headway.gateway.exchange import (
     split_pin,
 )
 from headway.gateway.form import Field, Form, Piece, boundary_of
-from headway.gateway.heads import JSON_TYPE, downward, said_with, upward, waiting
+from headway.gateway.heads import JSON_TYPE, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
@@ -521,7 +521,7 @@ class Through:
                 lines,
                 where,
                 _NOTHING if admission is None else admission.lines,
-                downward(self._headers, limited=admission is not None),
+                pipeline.downward(self._headers, limited=admission is not None),
                 stamp,
                 stamp,
             )

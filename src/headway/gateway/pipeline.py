@@ -18,6 +18,7 @@ from headway.auth.policy import ANY, Caller
 from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
+from headway.gateway.heads import Downward
 from headway.gateway.limits import Addresses, FailedKeys, Guards
 from headway.gateway.resilience import Leave, Resiliences
 from headway.gateway.spending import Spending
@@ -114,6 +115,7 @@ class Pipeline:
     resiliences: Resiliences = field(default_factory=Resiliences)
     view: View = field(default_factory=empty_view)
     failed_keys: FailedKeys = field(default_factory=FailedKeys)
+    downward: Downward = field(default_factory=Downward)
     under_way: "set[UnderWay]" = field(default_factory=set)
     most_reading_on: int = 256
     """Answers at a time that are read to their end for nobody, only to be counted."""
