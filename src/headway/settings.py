@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from headway.kernel.errors import Refused
+
 Bytes = Annotated[int, Field(ge=0)]
 
 
-class WrongSettings(Exception):
+class WrongSettings(Refused):
     """What is wrong with which variable; never the value, which may be a secret."""
 
 

@@ -57,7 +57,8 @@ _KEPT_MEMORY: Final = {
 dozen page faults, a sixth of all that its request costs."""
 _FEW_ARENAS: Final = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(128 << 10)}
 """Control has many threads and little to do: glibc would give each a heap of its own."""
-_OF_BOTH: Final = ("HEADWAY_ROOT_KEY", "HEADWAY_DATABASE_URL", "HEADWAY_KEY")
+_ROOT_KEY: Final = "HEADWAY_ROOT_KEY"
+_DATABASE: Final = "HEADWAY_DATABASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ def children(gateways: int) -> tuple[Child, ...]:
             "scribe",
             ("scribe",),
             holds_nothing=True,
-            not_told=(_PROVIDERS, *_OF_CONTROL),
+            not_told=(_PROVIDERS, *_OF_CONTROL, _ROOT_KEY),
             told=_FEW_ARENAS,
         ),
         *(
@@ -321,13 +322,17 @@ def children(gateways: int) -> tuple[Child, ...]:
                 f"gateway {number}",
                 ("gateway", "--number", str(number)),
                 listens=True,
-                not_told=_OF_CONTROL,
+                not_told=(*_OF_CONTROL, _DATABASE),
                 told=_KEPT_MEMORY,
             )
             for number in range(1, gateways + 1)
         ),
         # It runs what others trained: it knows no secret at all.
-        Child("runner", ("runner",), not_told=(_PROVIDERS, *_OF_CONTROL, *_OF_BOTH)),
+        Child(
+            "runner",
+            ("runner",),
+            not_told=(_PROVIDERS, *_OF_CONTROL, _ROOT_KEY, _DATABASE, "HEADWAY_KEY"),
+        ),
     )
 
 

@@ -19,8 +19,8 @@ from headway.adapters.scribe.client import ScribeBySocket
 from headway.adapters.scribe.frames import receive, send
 from headway.adapters.scribe.server import Listener
 from headway.auth.limits import Starts, Window
-from headway.gateway.ports import Scribe
 from headway.gateway.scribe import InTransactions
+from headway.gateway.store import Scribe
 from headway.kernel.errors import NotFound, OutcomeUnknown, StorageUnavailable
 from headway.testing import memory
 from headway.tracking.measurement import (

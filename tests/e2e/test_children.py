@@ -22,6 +22,22 @@ def test_gateways_keep_the_memory_of_one_request_for_the_next() -> None:
     assert int(told["MALLOC_TRIM_THRESHOLD_"]) >= 1 << 20
 
 
+def test_each_is_told_only_the_secrets_that_it_needs() -> None:
+    secrets = {
+        "HEADWAY_DATABASE_URL": "d",
+        "HEADWAY_ROOT_KEY": "r",
+        "HEADWAY_SECRET_OPENAI": "p",
+        "HEADWAY_ADMIN_KEY": "a",
+    }
+    told = {
+        child.name: "".join(
+            sorted(child.reads(secrets)[name] for name in secrets if name in child.reads(secrets))
+        )
+        for child in children(1)
+    }
+    assert told == {"control": "adr", "scribe": "d", "gateway 1": "pr", "runner": ""}
+
+
 def test_what_the_user_sets_is_left_alone() -> None:
     assert gateway().reads({"MALLOC_TRIM_THRESHOLD_": "7"})["MALLOC_TRIM_THRESHOLD_"] == "7"
 

@@ -5,7 +5,7 @@ from functools import partial
 from headway.artifacts.ports import Begin as ForArtifacts
 from headway.auth.ports import Begin as ForKeys
 from headway.deployments.ports import Begin as ForDeployments
-from headway.gateway.ports import Begin as ForGateways
+from headway.gateway.store import Begin as ForGateways
 from headway.outbox.answer import Begin as ForAnswers
 from headway.persistence import work as sql
 from headway.persistence.engine import Database

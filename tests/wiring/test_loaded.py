@@ -1,4 +1,4 @@
-"""What a process of the tree loads: each module costs all four of them memory and start-up."""
+"""What a process of the tree loads: each module costs all of them memory and start-up."""
 
 import json
 import subprocess
@@ -9,7 +9,9 @@ import pytest
 
 NOBODY = ("alembic", "numpy", "onnx", "onnxruntime", "psycopg", "rich", "pygments", "sqlite3")
 DATABASE = ("sqlalchemy.orm", "sqlalchemy.dialects.postgresql")
-GATEWAY = ("headway.wiring.gateway", "uvloop")
+WEB = ("flask", "werkzeug", "jinja2", "jsonschema", "httpx2")
+GATEWAY = ("headway.wiring.gateway", "headway.cli.machine", "uvloop")
+SCRIBE = ("headway.wiring.scribe",)
 CONTROL = ("headway.app", "headway.wiring.control")
 
 
@@ -29,10 +31,11 @@ def loaded(modules: Sequence[str], and_then: str = "") -> set[str]:
 @pytest.mark.parametrize(
     ("modules", "others"),
     [
-        (GATEWAY, ("flask", "werkzeug", "jinja2", "jsonschema", "httpx2", "structlog", "yaml")),
+        (GATEWAY, (*WEB, "sqlalchemy", "pysqlite3", "pydantic", "structlog", "yaml")),
+        (SCRIBE, (*WEB, "uvloop", "httptools", "structlog", "yaml")),
         (CONTROL, ("uvloop",)),
     ],
-    ids=["gateway", "control"],
+    ids=["gateway", "scribe", "control"],
 )
 def test_a_process_loads_nothing_that_it_does_not_need(
     modules: Sequence[str], others: Sequence[str]

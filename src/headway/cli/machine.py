@@ -9,7 +9,6 @@ from typing import Final, NoReturn, ParamSpec
 import click
 
 from headway.kernel.errors import Busy, Conflict, HeadwayError, Invalid, Unavailable
-from headway.settings import Settings, WrongSettings
 from headway.supervisor import MISCONFIGURED, become_supervisor
 
 P = ParamSpec("P")
@@ -32,7 +31,7 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
             _end(str(error), _TRY_AGAIN)
         except Invalid as error:
             _end("; ".join(fault.detail for fault in error.faults), MISCONFIGURED)
-        except (HeadwayError, WrongSettings) as error:
+        except HeadwayError as error:
             _end(str(error), MISCONFIGURED)
         except KeyboardInterrupt:
             sys.exit(130)
@@ -49,8 +48,11 @@ def _end(words: str, code: int) -> NoReturn:
 @told
 def serve() -> None:
     """Run everything on this machine: gateways, scribe, control, runner; one public port."""
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - likewise
+    from headway.wiring.handing import hand_down  # noqa: PLC0415 - likewise
+
     settings = Settings()
-    from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - only here
 
     private_folder(settings.data)
     private_folder(settings.run_folder)
@@ -60,6 +62,7 @@ def serve() -> None:
     click.echo(f"Headway listens on http://{host}:{port} (data in {settings.data})")
     os.environ["HEADWAY_HOST"] = settings.host
     os.environ["HEADWAY_PORT"] = str(port)
+    hand_down(settings, port=port)
     become_supervisor(sock, gateways=settings.gateways, drain_s=settings.drain_s)
 
 
@@ -68,9 +71,25 @@ def serve() -> None:
 @told
 def gateway(number: int) -> None:
     """Run one gateway."""
-    from headway.wiring import gateway as wiring  # noqa: PLC0415 - each process loads its own
+    from headway.wiring.options import GatewayOptions  # noqa: PLC0415 - each process loads its own
 
-    wiring.run(Settings(), number=number)
+    options = GatewayOptions.handed()
+    if options is None:
+        _read_settings_and_begin_anew(number)
+    from headway.wiring import gateway as wiring  # noqa: PLC0415 - likewise
+
+    wiring.run(options, number=number)
+
+
+def _read_settings_and_begin_anew(number: int) -> NoReturn:
+    """Do for a gateway that is started by hand what `serve` does for its own."""
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring.handing import hand_down  # noqa: PLC0415 - likewise
+
+    settings = Settings()
+    hand_down(settings, port=settings.port)
+    words = ["-m", "headway.cli", "gateway", "--number", str(number)]
+    os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - our own words
 
 
 @click.command()
@@ -78,6 +97,7 @@ def gateway(number: int) -> None:
 def control() -> None:
     """Run the control plane."""
     from headway.app import create_app  # noqa: PLC0415 - each process loads its own
+    from headway.settings import Settings  # noqa: PLC0415 - likewise
     from headway.wiring import control as wiring  # noqa: PLC0415 - likewise
 
     wiring.run(Settings(), create_app)
@@ -87,7 +107,8 @@ def control() -> None:
 @told
 def runner() -> None:
     """Run the runner of local models."""
-    from headway.wiring import runner as wiring  # noqa: PLC0415 - each process loads its own
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring import runner as wiring  # noqa: PLC0415 - likewise
 
     wiring.run(Settings())
 
@@ -96,7 +117,8 @@ def runner() -> None:
 @told
 def scribe() -> None:
     """Run the scribe, which speaks to the database for this machine's gateways."""
-    from headway.wiring import scribe as wiring  # noqa: PLC0415 - each process loads its own
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring import scribe as wiring  # noqa: PLC0415 - likewise
 
     wiring.run(Settings())
 
@@ -110,7 +132,8 @@ def db() -> None:
 @told
 def upgrade() -> None:
     """Bring the schema to this version; harmless when it is there already."""
-    from headway.wiring import database  # noqa: PLC0415 - each process loads its own
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring import database  # noqa: PLC0415 - likewise
 
     click.echo(database.upgrade(Settings()))
 
@@ -119,6 +142,7 @@ def upgrade() -> None:
 @told
 def check() -> None:
     """Say which schema and which library there are; exit 78 if this version cannot use them."""
-    from headway.wiring import database  # noqa: PLC0415 - each process loads its own
+    from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring import database  # noqa: PLC0415 - likewise
 
     click.echo(database.describe(Settings()))

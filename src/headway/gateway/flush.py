@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from headway.auth.limits import Starts
 from headway.gateway.accumulator import Accumulator
-from headway.gateway.ports import Scribe
+from headway.gateway.store import Scribe
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import SECOND, Clock
 from headway.kernel.errors import NotFound, OutcomeUnknown

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headway.auth.limits import Starts
-from headway.gateway.ports import Begin, Work
+from headway.gateway.store import Begin, Work
 from headway.kernel.canonical import Json
 from headway.kernel.errors import OutcomeUnknown
 from headway.tracking.measurement import Batch, GatewayRow, Others

@@ -404,7 +404,7 @@ rollbacks: Final = _table(
     _int("revision"),
     sa.Column("wake_at", Int, nullable=False, server_default="0"),
     sa.Index(None, "route", "id"),
-    sa.Index("ix_rollbacks_due", "wake_at", sqlite_where=_alone, postgresql_where=_alone),
+    sa.Index("ix_rollbacks_due", "wake_at", sqlite_where=_alone),
 )
 
 vetoes: Final = _table(

@@ -107,7 +107,12 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
     begin = beginner(database)
     look = beginner(database, read_only=True)
     joined = Joined(begin, look)
-    guard = outbound(settings)
+    guard = outbound(
+        host=settings.host,
+        port=settings.port,
+        allow=settings.outbound_allow,
+        ca=settings.outbound_ca,
+    )
     runners = Runners(_runner_sockets(settings))
     checks: Mapping[str, Any] = plugins.load("checks")
     stamper = Stamper(root_key.sub_key(Purpose.STAMP))

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from headway.adapters.outbound import Secrets
@@ -31,7 +30,6 @@ from headway.kernel.clock import utc_now
 from headway.kernel.errors import Unsupported
 from headway.kernel.ids import new_id
 from headway.registry.target import LocalTarget
-from headway.settings import Settings
 from headway.tracking.stamp import Stamper
 from headway.wire.connection import ServerLimits
 from headway.wire.loop import run as run_loop
@@ -42,8 +40,8 @@ from headway.wiring import plugins
 from headway.wiring.folders import listen, private_folder
 from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared, tell_ready
 from headway.wiring.logs import LateLog, configure_libraries
+from headway.wiring.options import GatewayOptions
 from headway.wiring.outbound import outbound
-from headway.wiring.rootkey import load_root_key
 
 T = TypeVar("T")
 _STARTS_BESIDE: Final = 2.0
@@ -67,23 +65,23 @@ class _Prepare:
         return provider.prepare(release, self.around)
 
 
-def run(settings: Settings, *, number: int) -> None:
+def run(options: GatewayOptions, *, number: int) -> None:
     """Serve until SIGTERM."""
     shared = read_shared()
     follow_the_supervisor(shared)
     configure_libraries()
-    private_folder(settings.run_folder)
-    root_key = load_root_key(settings)
-    scribe = ScribeBySocket(settings.scribe_socket)
+    private_folder(options.run_folder)
+    root_key = options.root_key()
+    scribe = ScribeBySocket(options.scribe_socket)
     scribe.await_it(_STARTS_BESIDE)
-    log = LateLog("gateway", settings.log_level)
+    log = LateLog("gateway", options.log_level)
     shared = shared.known_to(root_key)
-    run_loop(_Process(settings, shared, root_key, scribe, log, number).serve())
+    run_loop(_Process(options, shared, root_key, scribe, log, number).serve())
 
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    settings: Settings
+    options: GatewayOptions
     shared: Shared
     root_key: RootKey
     scribe: ScribeBySocket
@@ -104,7 +102,7 @@ class _Process:
         server = await serve(
             self._socket(),
             gateway,
-            ServerLimits(connections=self.settings.connections),
+            ServerLimits(connections=self.options.connections),
             error_body=gateway.error_body,
             clock=time.monotonic,
         )
@@ -132,11 +130,11 @@ class _Process:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, ended.set)
         await ended.wait()
-        await server.drain(self.settings.drain_s)
+        await server.drain(self.options.drain_s)
 
     def _build(self, loop: asyncio.AbstractEventLoop) -> tuple[Pipeline, Gateway, Reporter]:
-        settings, root_key = self.settings, self.root_key
-        runner = _runner(settings)
+        options, root_key = self.options, self.root_key
+        runner = options.runner_socket
         compiler = Compiler(
             prepare=_Prepare(
                 {provider.name: provider for provider in _providers()},
@@ -144,10 +142,16 @@ class _Process:
             ),
             pin_key=root_key.sub_key(Purpose.SEAL),
         )
+        guard = outbound(
+            host=options.host,
+            port=options.port,
+            allow=options.outbound_allow,
+            ca=options.outbound_ca,
+        )
         accumulator = Accumulator()
         guards = Guards(accumulator, utc_now)
         pipeline = Pipeline(
-            pool=Pool(connect=outbound(settings).connect, clock=time.monotonic),
+            pool=Pool(connect=guard.connect, clock=time.monotonic),
             accumulator=accumulator,
             stamper=Stamper(root_key.sub_key(Purpose.STAMP)),
             compiler=compiler,
@@ -157,14 +161,14 @@ class _Process:
             monotonic=time.monotonic,
             later=loop.call_later,
             report=self._report,
-            access=self._access if settings.log_level == "debug" else None,
+            access=self._access if options.log_level == "debug" else None,
             hop_secret=self.shared.hop_secret,
-            environment=settings.environment,
-            body_limit=settings.body_limit,
-            addresses=Addresses(settings.trusted_proxies),
+            environment=options.environment,
+            body_limit=options.body_limit,
+            addresses=Addresses(options.trusted_proxies),
         )
         reporter: Reporter
-        control = Origin("unix", str(settings.control_socket))
+        control = Origin("unix", str(options.control_socket))
 
         def adopt(view: View) -> None:
             guards.number = reporter.number
@@ -182,7 +186,7 @@ class _Process:
             pid=os.getpid(),
             clock=utc_now,
             log=self._told,
-            file=ViewFile(settings.view_file),
+            file=ViewFile(options.view_file),
             starts=self.number,
             new_boot=lambda: new_id("gw"),
         )
@@ -193,11 +197,11 @@ class _Process:
                 "runner": (Origin("unix", str(runner)), "/v2/health/ready"),
             },
             database=reporter.state,
-            space=lambda: shutil.disk_usage(settings.data).free,
+            space=lambda: shutil.disk_usage(options.data).free,
         )
         passing = Passing(
             pipeline.pool,
-            socket_path=str(settings.control_socket),
+            socket_path=str(options.control_socket),
             hop_secret=self.shared.hop_secret,
         )
         gateway = Gateway(pipeline, passing, health)
@@ -217,7 +221,7 @@ class _Process:
     def _socket(self) -> socket.socket:
         if self.shared.socket_fd is not None:
             return socket.socket(fileno=self.shared.socket_fd)
-        return listen(self.settings.host, self.settings.port)
+        return listen(self.options.host, self.options.port)
 
 
 def _hand(loop: asyncio.AbstractEventLoop, take: Callable[[T], None], what: T) -> None:
@@ -234,8 +238,3 @@ def _hand(loop: asyncio.AbstractEventLoop, take: Callable[[T], None], what: T) -
 
 def _providers() -> list[Provider]:
     return [made() for made in plugins.load("providers").values()]
-
-
-def _runner(settings: Settings) -> Path:
-    named = [name.strip() for name in settings.runners.split(",") if name.strip()]
-    return Path(named[0]) if named else settings.runner_socket

@@ -10,7 +10,7 @@ from typing import Any
 from headway.adapters.scribe.documents import read_batch, written_others
 from headway.adapters.scribe.frames import receive, send
 from headway.auth.limits import Starts
-from headway.gateway.ports import Scribe
+from headway.gateway.store import Scribe
 from headway.kernel.errors import HeadwayError, NotFound, OutcomeUnknown
 
 
