@@ -4,10 +4,14 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from tests.web.world import Api, MakeApi, World
+
+from headway.adapters.stores.local import LocalStore
+from headway.artifacts.artifact import Digest
 
 DATA = b"0123456789" * 100
 HEX = hashlib.sha256(DATA).hexdigest()
@@ -133,3 +137,53 @@ def test_files_that_run_code_are_refused(admin: Api) -> None:
 def test_who_may_only_look_uploads_nothing(api: MakeApi) -> None:
     assert api("viewer")("POST", "/artifacts", data=DATA).status_code == 403
     assert api("caller")("GET", PATH).status_code == 403
+
+
+def register(admin: Api, model: str) -> None:
+    admin.done("POST", "/models", {"name": model})
+    target = {"runtime": "onnx", "artifact": f"sha256:{HEX}"}
+    admin.done("POST", f"/models/{model}/versions", {"version": "1.0.0", "target": target})
+
+
+def test_a_file_that_no_version_needs_can_be_removed(stored: Api) -> None:
+    assert stored("DELETE", PATH).status_code == 204
+    assert stored("GET", PATH).status_code == 404
+    assert stored("DELETE", PATH).status_code == 404
+
+
+def test_a_file_that_a_version_needs_stays(stored: Api) -> None:
+    register(stored, "digits")
+    refused = stored("DELETE", PATH)
+
+    assert refused.status_code == 409
+    assert refused.get_json()["stands_in_the_way"] == "digits@1.0.0"
+    assert stored("GET", PATH).status_code == 200
+
+
+def test_who_may_not_see_a_model_does_not_learn_that_it_needs_a_file(
+    stored: Api, api: MakeApi
+) -> None:
+    register(stored, "secret")
+    refused = api("deployer", models=("digits",))("DELETE", PATH)
+
+    assert refused.status_code == 409
+    assert "secret" not in refused.get_data(as_text=True)
+    assert "1 versions of other models" in refused.get_data(as_text=True)
+
+
+def test_an_artifact_and_its_versions_tell_that_they_are_corrupt(
+    stored: Api, world: World, tmp_path: Path
+) -> None:
+    register(stored, "digits")
+    path = LocalStore(tmp_path / "artifacts").path(Digest(HEX))
+    path.chmod(0o600)
+    path.write_bytes(DATA[::-1])
+    world.services.artifacts.look_again(f"sha256:{HEX}")
+
+    shown = stored.done("GET", "/models/digits/versions/1.0.0")
+    assert (shown["corrupt_at"], shown["state"]) == ("2026-01-01T00:00:00.000Z", "active")
+    assert "deploy" not in shown["links"]
+    assert stored.done("POST", "/artifacts", data=DATA)["corrupt_at"] is None
+    shown = stored.done("GET", "/models/digits/versions/1.0.0")
+    assert shown["corrupt_at"] is None
+    assert "deploy" in shown["links"]

@@ -1,6 +1,6 @@
 """What people ask of artifacts: take bytes in, give them out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -108,15 +108,27 @@ class ArtifactService:
         artifact = self.get(digest)
         return self.store.open(Digest.parse(artifact.digest), start=start, end=end)
 
-    def remove(self, digest: str, *, actor: Actor, why: str = "") -> None:
-        """Give an artifact up: `Conflict` while a version names it. Its file goes with `sweep`."""
+    def remove(
+        self,
+        digest: str,
+        *,
+        actor: Actor,
+        why: str = "",
+        sees: Callable[[str], bool] = lambda _model: True,
+    ) -> None:
+        """Give an artifact up: `Conflict` while a version names it. Its file goes with `sweep`.
+
+        `sees`: of which models the asker may learn that they need it.
+        """
         now = self.clock()
         with self.begin() as work:
             artifact = work.artifacts.get(str(Digest.parse(digest)))
             if pins := work.artifacts.pins(artifact.digest):
+                seen = [pin for pin in pins if sees(pin.rpartition("@")[0])]
+                others = f"{len(pins) - len(seen)} versions of other models"
                 raise Conflict(
-                    f"{artifact.digest} is needed by {', '.join(pins[:5])}",
-                    stands_in_the_way=pins[0],
+                    f"{artifact.digest} is needed by {', '.join(seen[:5]) or others}",
+                    stands_in_the_way=seen[0] if seen else None,
                 )
             work.artifacts.remove(artifact.digest)
             work.outbox.add(_event("artifact.removed", artifact.digest, actor, now, why=why))

@@ -38,3 +38,11 @@ def fetch(digest: str, file: Path) -> None:
     finally:
         part.unlink(missing_ok=True)
     click.echo(f"{file} written")
+
+
+@artifacts.command()
+@click.argument("digest")
+def remove(digest: str) -> None:
+    """Remove a file that no version needs; it leaves the disk within a day or two."""
+    from_environment().call("DELETE", f"/artifacts/{digest}")
+    click.echo(f"{digest} removed")

@@ -71,6 +71,7 @@ _SERVED_BY: Final = 30.0
 _PIN: Final = 5.0
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
+_SWEEP: Final = 3600.0
 _BROKEN_STORAGE: Final = 74
 """Exit code (EX_IOERR): the disk failed; only a fresh process with fresh connections goes on."""
 
@@ -282,6 +283,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("served by", _SERVED_BY, control.served_by.look)
     loops.start("pins", _PIN, partial(_pin, control))
     loops.start("corrupt artifacts", _UPKEEP, control.services.artifacts.look_at_corrupt)
+    loops.start("leftovers", _SWEEP, control.services.artifacts.sweep)
     loops.start("upkeep", _UPKEEP, partial(_forget, control))
     library = control.database.library
     if library is not None and not library.safe:

@@ -86,6 +86,13 @@ def download(digest: str) -> Response:
     return answer
 
 
+@bp.delete("/<digest:digest>")
+@operation(Permission.ARTIFACTS_WRITE, "Remove a file that no version needs", status=204)
+def remove(digest: str) -> Reply:
+    services().artifacts.remove(digest, actor=caller().actor, sees=caller().sees_model)
+    return Reply()
+
+
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
     while piece := stream.read(_PIECE):
         yield piece
