@@ -225,6 +225,45 @@ def test_an_odd_chunk_fails_an_answer_that_has_begun(run: Run) -> None:
     run(story())
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"5\r\nhello\r\n0\r\n" + b"X-A: b\r\n" * 50_000,
+        b"0\r\nX-A: ",
+        b"5;x=",
+        b"0\r\nX",
+        b"5\r\nhello\r\n0;x",
+    ],
+    ids=["trailers", "a trailer", "an extension", "a name", "the last extension"],
+)
+def test_framing_that_does_not_end_is_a_protocol_failure(run: Run, endless: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def story() -> None:
+        pieces = [head, *(endless[i : i + 10_000] for i in range(0, len(endless), 10_000))]
+        pieces += [b"a" * 10_000] * 50
+        async with upstream(saying(*pieces, end=False)) as up, pool_of() as pool:
+            heard = await ask(pool, up)
+        assert heard.failure is not None
+        assert heard.failure.kind is FailureKind.PROTOCOL
+
+    run(story())
+
+
+def test_a_stream_in_chunks_of_a_byte_may_be_as_long_as_it_likes(run: Run) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def story() -> None:
+        pieces = [b"1\r\n", b"x", b"\r\n"] * 300
+        limits = PoolLimits(head=64)
+        async with upstream(saying(head, *pieces, b"0\r\n\r\n")) as up, pool_of(limits) as pool:
+            heard = await ask(pool, up)
+        assert heard.body == b"x" * 300
+        assert heard.failure is None
+
+    run(story())
+
+
 # Cuts
 
 

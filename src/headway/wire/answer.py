@@ -20,8 +20,8 @@ class AnswerReader:
     """Reads one answer after the other, each between two calls of `begin`."""
 
     __slots__ = (
-        "_asked", "_head_bytes", "_headers", "_interims", "_known", "_most", "_parser", "by_close",
-        "complete", "fields", "framing", "heard", "keep", "parts", "status",
+        "_asked", "_bare_bytes", "_head_bytes", "_headers", "_interims", "_known", "_most",
+        "_parser", "by_close", "complete", "fields", "framing", "heard", "keep", "parts", "status",
     )  # fmt: skip
 
     def __init__(self, largest_head: int) -> None:
@@ -49,6 +49,8 @@ class AnswerReader:
         """The body ends only when the connection does."""
         self.complete = False
         self._interims = self._head_bytes = 0
+        self._bare_bytes = 0
+        """What came since the last byte of the body: trailers, extensions of a chunk."""
 
     def release(self) -> None:
         """Let go of the parser, which holds our methods: the collector need not find the pair."""
@@ -76,6 +78,10 @@ class AnswerReader:
                 raise Refusal(502, "the head of the answer is too large")
         elif first:
             self._learn(data)
+        elif not self.complete:
+            self._bare_bytes = 0 if self.parts else self._bare_bytes + len(data)
+            if self._bare_bytes > self._most:
+                raise Refusal(502, "the framing of the answer is too large")
 
     def _explain(self, error: httptools.HttpParserError) -> None:
         """Raise what stopped the parser, unless the answer was whole before."""
@@ -112,11 +118,12 @@ class AnswerReader:
     def on_message_begin(self) -> None:
         if self.complete:
             raise _Enough
-        if self._headers:  # of an interim answer, or trailers
+        if self._headers:  # of an interim answer
             self._headers = Headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((LOWER[name], value.strip()))
+        if self.framing is None:  # else it is a trailer, which nobody wants
+            self._headers.append((LOWER[name], value.strip()))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -128,7 +135,6 @@ class AnswerReader:
             return
         self.framing = framing = check_answer(status, parser.get_http_version(), self._headers)
         self.status = status
-        # What still comes are trailers: nobody wants them.
         self.fields, self._headers = self._headers, Headers()
         if status in _BODILESS or self._asked.startswith(b"HEAD "):
             self._finish(keep=parser.should_keep_alive())
