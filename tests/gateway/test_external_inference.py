@@ -285,11 +285,14 @@ NAMES = (
     (b'{"outputs":[], "model_version" : null,\n"model_name" : "mnist"}', "mnist"),
     (b'{"model_name":"mnist","outputs":[]}', "mnist"),
     (b'{"outputs":[]}', ""),
-    (b'{"model_name":"mnist","outputs":[{"data":["\\"model_name\\": \\"x\\""]}]}', "mnist"),
+    (
+        b'{"model_name":"mnist","outputs":[{"name":"y","data":["\\"model_name\\": \\"x\\""]}]}',
+        "mnist",
+    ),
     (b'{"parameters":{"model_name":"other"},"model_name":"mnist","outputs":[]}', "mnist"),
-    (b'{"model_name":"mnist","outputs":[{"data":["model_version"]}]}', "mnist"),
-    (b'{"model\\u005fname":"mnist","parameters":{"model_name":"x"}}', "mnist"),
-    (b'{"model_name":{"mnist":1},"model_version":[3]}', ""),
+    (b'{"model_name":"mnist","outputs":[{"name":"y","data":["model_version"]}]}', "mnist"),
+    (b'{"model\\u005fname":"mnist","parameters":{"model_name":"x"},"outputs":[]}', "mnist"),
+    (b'{"model_name":{"mnist":1},"model_version":[3],"outputs":[]}', ""),
     (b'{"parameters":{"model_name":"x"},"model\\u005fname":"mnist","outputs":[]}', "mnist"),
     (b'{"model_name":"mnist","model_version":3,"outputs":[]}', "mnist 3"),
 )
@@ -305,6 +308,62 @@ def test_only_the_names_of_an_answer_change(text: bytes, served_by: str) -> None
     theirs = json.loads(text)
     assert ours == theirs | {"model_name": "digits", "model_version": "1.0.0"}
     assert found.served_by == served_by
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "words"),
+    [
+        (b"", {}, "is empty"),
+        (b"<html>", {}, "not a JSON object"),
+        (b"[1, 2]", {}, "not a JSON object"),
+        (b'{"model_name":"mnist","outputs":[', {}, "not a whole JSON object"),
+        (b'{"model_name":"mnist","outputs":[}', {}, "not a whole JSON object"),
+        (b'{"model_name":"mnist","error":"it fell over"}', {}, "answered with an error"),
+        (b'{"model_name":"mnist","outputs":[],"error":"late"}', {}, "answered with an error"),
+        (b'{"model_name":"mnist","outputs":null}', {}, "has no `outputs`"),
+        (b'{"predictions":[1, 2]}', {}, "has no `outputs`"),
+        (b'{"outputs":[7]}', {}, "no tensor"),
+        (b'{"outputs":[{"name":"y","shape":[2],"datatype":"FP32"}]}', {}, "no tensor"),
+        (b'{"outputs":[{"data":[1]}]}', {}, "no tensor"),
+        (b'{"outputs":[{"name":"y","data":"AAAA"}]}', {}, "no tensor"),
+        (
+            b'{"outputs":[{"name":"y","parameters":{"binary_data_size":8}}]}1234',
+            {"inference-header-content-length": "62"},
+            "shorter than it says",
+        ),
+        (
+            b'{"outputs":[{"name":"y","parameters":{"binary_data_size":8}}]}',
+            {},
+            "shorter than it says",
+        ),
+        (b'{"error":"' + b"x" * 2_000_000 + b'"}', {}, "answered with an error"),
+    ],
+)
+def test_what_is_no_answer_of_the_protocol_is_never_taken_for_one(
+    external: External, body: bytes, fields: dict[str, str], words: str
+) -> None:
+    """Whatever its status and its first bytes say."""
+    external.provider.script = lambda _: Reply(body=body, headers=fields)
+    status, _, said = external.send("POST", "/v2/models/digits/infer", BODY)
+    assert status == 502
+    assert words in json.loads(said)["error"]
+    assert external.traffic.gateway.outcomes() == {"1.0.0": {"provider": 1}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model_name":"mnist","outputs":[{"name":"y","shape":[2],"datatype":"FP32","data":[NaN,-Infinity]}]}',
+        b'{"model_name":"mnist","outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]}',
+        b'{"model_name":"mnist","outputs":[],"error":null}',
+        b'{"model_name":"mnist","outputs":[{"name":"y","data":[' + b"1.5," * 500_000 + b"2]}]}",
+    ],
+)
+def test_what_servers_write_and_clients_read_passes(external: External, body: bytes) -> None:
+    external.provider.script = lambda _: Reply(body=body)
+    status, _, said = external.send("POST", "/v2/models/digits/infer", BODY)
+    assert status == 200
+    assert body.partition(b",")[2] in said
 
 
 @pytest.fixture

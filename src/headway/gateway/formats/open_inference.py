@@ -30,6 +30,7 @@ from headway.gateway.exchange import (
     split_pin,
 )
 from headway.gateway.numbers import check_numbers
+from headway.gateway.tensors import fault_of
 from headway.kernel.canonical import Json
 from headway.routing.assignment import UnitHints
 
@@ -74,21 +75,13 @@ class OpenInference:
         return _untouched
 
     def whole(self, ask: Ask, body: bytes, headers: Fields) -> Whole:  # noqa: ARG002 - a port
-        # Answers are large: what is looked at is what other things than an answer begin with.
-        beginning = body[:64].lstrip()
-        if not beginning:
-            return Whole("the model's answer is empty")
-        if beginning.startswith(b'{"error"'):
-            return Whole("the model answered with an error")
-        if not beginning.startswith(b"{"):
-            return Whole("the model's answer is not a JSON object")
         try:
             length = _json_length(body, headers)
         except ValueError:
             return Whole("the model's answer is shorter than it says")
-        end = len(body) if length is None else length
-        if not body[max(0, end - 64) : end].rstrip().endswith(b"}"):
-            return Whole("the model's answer is not a whole JSON object")
+        raw = None if length is None else len(body) - length
+        if (fault := fault_of(body[:length], raw)) is not None:
+            return Whole(fault)
         return Whole(None, fields=None if length is None else _binary(length))
 
     def watch(self, ask: Ask) -> Watch | None:  # noqa: ARG002 - a port
