@@ -1,5 +1,6 @@
 """Two versions side by side: figures of the literature, and intervals that hold the truth."""
 
+from math import comb
 from random import Random
 
 import pytest
@@ -137,3 +138,53 @@ def test_only_what_was_measured_is_shown_and_halves_stay_open() -> None:
     assert found["score.correct"].new.value == 0.9
     assert found["score.correct"].difference is None
     assert found["errors"].difference == 0
+
+
+# How often the intervals hold the truth, worked out and not drawn: each pair of counts that may
+# come, with its probability.
+
+PAIRS = [
+    ((100, 0.05), (100, 0.05)),
+    ((200, 0.05), (40, 0.10)),
+    ((60, 0.30), (60, 0.50)),
+    ((300, 0.02), (30, 0.02)),
+    ((100, 0.01), (100, 0.02)),
+]
+
+
+def chances(n: int, rate: float) -> list[float]:
+    """Return the probability of 0, 1, … n bad ones of n."""
+    return [comb(n, bad) * rate**bad * (1 - rate) ** (n - bad) for bad in range(n + 1)]
+
+
+def holds(interval: Interval, truth: float) -> bool:
+    low = float("-inf") if interval.low is None else interval.low
+    high = float("inf") if interval.high is None else interval.high
+    return low <= truth <= high
+
+
+@pytest.mark.parametrize(("old", "new"), PAIRS)
+@pytest.mark.parametrize("of", ["difference", "ratio"])
+def test_an_interval_holds_the_truth_as_often_as_it_says(
+    of: str, old: tuple[int, float], new: tuple[int, float]
+) -> None:
+    interval = {"difference": difference_interval, "ratio": ratio_interval}[of]
+    truth = {"difference": new[1] - old[1], "ratio": new[1] / old[1]}[of]
+    held = sum(
+        p * q
+        for x, p in enumerate(chances(*old))
+        for y, q in enumerate(chances(*new))
+        if p * q > 1e-9 and holds(interval((x, old[0]), (y, new[0]), Z), truth)
+    )
+
+    assert 0.94 <= held <= 0.995
+
+
+def test_with_many_counts_the_intervals_are_the_textbook_s() -> None:
+    # Katz's interval of a ratio and Wald's of a difference, right for large counts: by hand from
+    # 400 of 8,000 against 500 of 8,000.
+    ratio = ratio_interval((400, 8_000), (500, 8_000), Z)
+    difference = difference_interval((400, 8_000), (500, 8_000), Z)
+
+    assert ends(ratio) == pytest.approx((1.1001, 1.4204), rel=5e-4)
+    assert ends(difference) == pytest.approx((0.005362, 0.019638), abs=3e-5)

@@ -52,6 +52,29 @@ def test_zero_and_a_clock_that_went_back_are_counted_as_the_least() -> None:
     assert sketch.quantile(1) == pytest.approx(100, rel=0.01)
 
 
+# A tail without a mean: 100,000 values, one in each part of equal mass of the Pareto distribution
+# with exponent 0.9, F(x) = 1 - x^-0.9. Its quantiles are (1 - q)^(-1/0.9), worked out by hand.
+HEAVY = [(1 - (k + 0.5) / 100_000) ** (-1 / 0.9) for k in range(100_000)]
+QUANTILES_OF_HEAVY = {0.5: 2.1601, 0.9: 12.9155, 0.95: 27.8990, 0.99: 166.8101, 0.999: 2154.4347}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gateways_that_share_heavy_tails_know_their_quantiles_in_any_order(seed: int) -> None:
+    chance = Random(seed)
+    minutes = [Sketch() for _ in range(16 * 5)]  # 16 gateways, 5 minutes
+    for value in HEAVY:
+        minutes[int(len(minutes) * chance.random() ** 4)].add(value)  # and some hardly any of it
+    chance.shuffle(minutes)
+    merged = Sketch()
+    for minute in minutes:
+        merged.merge(Sketch.read(json.loads(json.dumps(minute.document()))))
+
+    assert merged.n == 100_000
+    for q, true in QUANTILES_OF_HEAVY.items():
+        assert merged.quantile(q) == pytest.approx(true, rel=0.0101)
+    assert merged.quantile(1) == pytest.approx(776_306.69, rel=0.0101)
+
+
 def test_an_empty_sketch_has_no_quantile() -> None:
     assert Sketch().quantile(0.5) is None
     assert Sketch().n == 0
