@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from headway.auth.key import Secret
-from headway.testing.gateway import HOP_SECRET, key_entry, route_of
+from headway.testing.gateway import CHECK_SECRET, key_entry, route_of
 from headway.testing.provider import Received, Reply
 
 from .conftest import Traffic
@@ -296,7 +296,7 @@ def test_a_check_of_a_version_whose_credential_is_missing_names_the_variable(
 ) -> None:
     traffic.serve(versions={("bot", "1.0.0"): traffic.target(**target)})
     status, _, answer = chat(
-        traffic, authorization="", headway_check="1.0.0", headway_hop=HOP_SECRET
+        traffic, authorization="", headway_check="1.0.0", headway_hop=CHECK_SECRET
     )
     assert (status, answer["error"]["message"]) == (502, words)
     assert traffic.provider.requests == []
@@ -426,7 +426,7 @@ def test_clients_own_retry_is_no_evidence(traffic: Traffic) -> None:
 
 def test_control_checks_a_version_that_no_route_holds(traffic: Traffic) -> None:
     two_versions(traffic)
-    check = {"authorization": "", "headway_hop": HOP_SECRET}
+    check = {"authorization": "", "headway_hop": CHECK_SECRET}
     for version in ("1.1.0", "1.2.0"):
         _, fields, _ = chat(traffic, headway_check=version, **check)
         assert fields["headway-version"] == version

@@ -11,7 +11,7 @@ from headway.registry.model import Version
 from headway.registry.signature import Signature
 from headway.registry.target import target_from_document
 from headway.registry.version import SemVer
-from headway.testing.gateway import HOP_SECRET, route_of
+from headway.testing.gateway import CHECK_SECRET, route_of
 from headway.testing.provider import Reply
 
 PROMPT = {"system": "You work for {{company}}.", "variables": {"company": {}}}
@@ -33,7 +33,7 @@ def checked(traffic: Traffic, target: dict[str, Any], signature: Signature | Non
         route_of("other", [("stable", "1.0.0", 10_000)]), versions={("bot", "1.0.0"): target}
     )
     told = {"model": "bot", "version": "1.0.0", "environment": "production"}
-    return ThroughGateway(traffic.gateway.url, HOP_SECRET).ask({**told, **question_of(version)})
+    return ThroughGateway(traffic.gateway.url, CHECK_SECRET).ask({**told, **question_of(version)})
 
 
 @pytest.mark.parametrize(

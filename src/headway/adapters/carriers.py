@@ -28,7 +28,7 @@ class ThroughGateway:
     """Asks a gateway as control may: pinned to a version, whoever the route would choose."""
 
     url: str
-    hop_secret: str = field(repr=False)
+    secret: str = field(repr=False)
 
     def ask(self, payload: Mapping[str, Any]) -> Json:
         """Send `payload["request"]` to its version; say whether it was answered."""
@@ -36,7 +36,7 @@ class ThroughGateway:
         path = PATHS[api].format(model=quote(model, safe=""), version=quote(version, safe="+"))
         headers = {
             "Headway-Check": version,
-            "Headway-Hop": self.hop_secret,
+            "Headway-Hop": self.secret,
             "Headway-Environment": str(payload["environment"]),
         }
         if payload["variables"]:

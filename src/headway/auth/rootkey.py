@@ -22,6 +22,8 @@ class Purpose(Enum):
     HOP = "hop"
     STAMP = "stamp"
     CHECK = "check"
+    ASK = "ask"
+    """What control shows to a gateway of which it asks whether a version answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class Pipeline:
     report: Callable[[Exception], None]
     """Takes a fault of our own, for the log."""
     hop_secret: str
-    """What control shows to have its checks believed, and is shown what is passed on."""
+    """What control is shown with everything that is passed on."""
+    check_secret: str
+    """What any control process of the installation shows to have its checks believed."""
     access: Access | None = None
     """None: nobody wants a line per request."""
     environment: str = "production"
@@ -204,8 +206,8 @@ class Pipeline:
         shown = headers.get(b"headway-hop")
         return (
             shown is not None
-            and bool(self.hop_secret)
-            and compare_digest(shown, self.hop_secret.encode())
+            and bool(self.check_secret)
+            and compare_digest(shown, self.check_secret.encode())
         )
 
     def environment_of(self, caller: Caller, headers: Fields) -> str:

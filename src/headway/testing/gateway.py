@@ -33,6 +33,7 @@ from headway.wire.origin import Connector, Origin
 from headway.wire.server import Server, serve
 from headway.wire.upstream import Pool
 
+CHECK_SECRET: Final = "what-control-shows"  # noqa: S105 - of nothing but tests
 HOP_SECRET: Final = "hop-secret-of-this-start"  # noqa: S105 - of nothing but tests
 _STAMP_KEY: Final = b"stamp key for tests only"
 _KEY_HASH: Final = b"key hash for tests only"
@@ -162,6 +163,7 @@ class RunningGateway:
             later=loop.call_later,
             report=self.faults.append,
             hop_secret=HOP_SECRET,
+            check_secret=CHECK_SECRET,
             environment=self._environment,
             **self._options,
         )

@@ -103,7 +103,7 @@ class Control:
     database: Database
 
 
-def build(settings: Settings, shared: Shared, root_key: RootKey, database: Database) -> Control:
+def build(settings: Settings, root_key: RootKey, database: Database) -> Control:
     """Make the services; nothing is started."""
     begin = beginner(database)
     look = beginner(database, read_only=True)
@@ -154,7 +154,10 @@ def build(settings: Settings, shared: Shared, root_key: RootKey, database: Datab
     carriers = Carriers(
         runners,
         services.artifacts.is_corrupt,
-        ThroughGateway(f"http://{_reachable(settings.host)}:{settings.port}", shared.hop_secret),
+        ThroughGateway(
+            f"http://{_reachable(settings.host)}:{settings.port}",
+            root_key.sub_key(Purpose.ASK).hex(),
+        ),
         Webhook(
             outbound=guard,
             clock=utc_now,
@@ -204,7 +207,7 @@ def run(settings: Settings, create_app: CreateApp) -> None:
     library = database.library
     if library is not None and not library.safe:
         _log().warning("sqlite", sqlite=library.verdict)
-    control = build(settings, shared, root_key, database)
+    control = build(settings, root_key, database)
     _first_admin_key(settings, control.services.keys)
     os.environ.pop("HEADWAY_ADMIN_KEY", None)
     loops = Loops(_warn)
@@ -223,7 +226,7 @@ def application(settings: Settings, create_app: CreateApp) -> Flask:
     if check_schema(database) is not Schema.CURRENT:
         raise Refused("the schema is not up to date: run `headway db upgrade` first")
     verify_root_key(beginner(database), root_key)
-    control = build(settings, Shared(hop_secret=""), root_key, database)
+    control = build(settings, root_key, database)
     return _made(settings, None, control.services, create_app)
 
 

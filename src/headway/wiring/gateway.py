@@ -163,6 +163,7 @@ class _Process:
             report=self._report,
             access=self._access if options.log_level == "debug" else None,
             hop_secret=self.shared.hop_secret,
+            check_secret=root_key.sub_key(Purpose.ASK).hex(),
             environment=options.environment,
             body_limit=options.body_limit,
             addresses=Addresses(options.trusted_proxies),
