@@ -8,8 +8,10 @@ import pytest
 from tests.conftest import Begin, Work
 from tests.persistence.examples import (
     NOON,
+    PLAN,
     artifact,
     ask,
+    deployment,
     do,
     key,
     local,
@@ -20,8 +22,10 @@ from tests.persistence.examples import (
 )
 
 from headway.auth.role import Role
+from headway.deployments.deployment import State as DeploymentState
+from headway.deployments.plan import GoingBack
 from headway.deployments.rollback import Rollback, RollbackState
-from headway.kernel.clock import DAY, MINUTE, utc_now
+from headway.kernel.clock import DAY, HOUR, MINUTE, utc_now
 from headway.kernel.errors import Conflict, NotFound
 from headway.registry.model import Alias, State
 from headway.registry.version import SemVer
@@ -174,16 +178,27 @@ def test_snapshots_are_listed_newest_first(begin: Begin) -> None:
         do(begin, lambda work: work.snapshots.add(snapshot("snap_1")))
 
 
-def test_versions_of_current_routes_and_of_fresh_snapshots_are_pinned(begin: Begin) -> None:
-    publish(begin, "1.0.0", "1.1.0", "1.2.0")
+def test_versions_of_current_routes_and_of_fresh_snapshots_are_kept_warm(begin: Begin) -> None:
+    publish(begin, "1.0.0", "1.1.0", "1.2.0", "1.3.0")
+    short = replace(PLAN, going_back=GoingBack(keep_warm=HOUR))
 
     def add(work: Work) -> None:
-        work.snapshots.add(snapshot("snap_1", 1, created_at=NOON - 1))
-        work.snapshots.add(snapshot("snap_2", 2, created_at=NOON))
+        work.deployments.add(deployment("dep_1", plan=short, state=DeploymentState.SUCCEEDED))
+        work.snapshots.add(snapshot("snap_1", 1, created_at=NOON))
+        work.snapshots.add(snapshot("snap_2", 2, created_at=NOON, deployment="dep_1"))
+        work.snapshots.add(snapshot("snap_3", 3, created_at=NOON + 5, deployment="dep_1"))
 
     do(begin, add)
-    pinned = ask(begin, lambda work: work.snapshots.pinned_versions(since=NOON))
-    assert list(pinned) == [("digits", "1.1.0"), ("digits", "1.2.0")]
+
+    def warm(now: int) -> list[str]:
+        found = ask(begin, lambda work: work.snapshots.warm_versions(now=now))
+        assert {model for model, _ in found} == {"digits"}
+        return [number for _, number in found]
+
+    assert warm(NOON + HOUR - 1) == ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
+    assert warm(NOON + HOUR) == ["1.0.0", "1.2.0", "1.3.0"]
+    assert warm(NOON + DAY - 1) == ["1.0.0", "1.3.0"]
+    assert warm(NOON + DAY) == ["1.3.0"]
 
 
 def test_gateways_read_everything_in_one_document(begin: Begin) -> None:

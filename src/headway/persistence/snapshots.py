@@ -6,10 +6,12 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
+from headway.deployments.plan import LONGEST_WARM, GoingBack
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.quantity import parse_duration
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import insert_new
-from headway.persistence.tables import route_key, route_revisions, routes, snapshots
+from headway.persistence.tables import deployments, route_key, route_revisions, routes, snapshots
 from headway.snapshots.snapshot import Snapshot
 
 _FIELDS = [name for name in snapshots.c.keys() if name != "route"]  # noqa: SIM118 - columns are no dict
@@ -39,22 +41,36 @@ class SqlSnapshots:
         rows = self._transaction.rows(query.order_by(snapshots.c.id.desc()).limit(limit))
         return [Snapshot(**values_of(row, _FIELDS)) for row in rows]
 
-    def pinned_versions(self, *, since: int) -> Sequence[tuple[str, str]]:
+    def warm_versions(self, *, now: int) -> Sequence[tuple[str, str]]:
         found = sa.select(route_revisions.c.model, route_revisions.c.declared)
-        kept = found.join(
-            snapshots,
-            sa.and_(
-                snapshots.c.route == route_revisions.c.route,
-                snapshots.c.revision == route_revisions.c.revision,
-            ),
-        ).where(snapshots.c.created_at >= since)
         current = found.join(routes, routes.c.revision_id == route_revisions.c.id)
-        rows = self._transaction.rows(sa.union(kept, current))
+        kept = (
+            found.add_columns(snapshots.c.created_at, deployments.c.plan)
+            .join(
+                snapshots,
+                sa.and_(
+                    snapshots.c.route == route_revisions.c.route,
+                    snapshots.c.revision == route_revisions.c.revision,
+                ),
+            )
+            .outerjoin(deployments, deployments.c.id == snapshots.c.deployment)
+            .where(snapshots.c.created_at > now - LONGEST_WARM)
+        )
+        warm = [
+            row for row in self._transaction.rows(kept) if now < row.created_at + _warm(row.plan)
+        ]
         return sorted(
             {
                 (row.model, arm["version"])
-                for row in rows
+                for row in (*self._transaction.rows(current), *warm)
                 for rule in json.loads(row.declared)["rules"]
                 for arm in rule["arms"]
             }
         )
+
+
+def _warm(plan: str | None) -> int:
+    """Return for how many ms the way back stays short, by the text of a plan."""
+    if plan is None:
+        return GoingBack().keep_warm
+    return parse_duration(json.loads(plan)["rollback"]["keep_warm"])

@@ -20,10 +20,11 @@ class Snapshots(Protocol):
     ) -> Sequence[Snapshot]:
         """Return snapshots of a route with ids below `before`, newest first."""
 
-    def pinned_versions(self, *, since: int) -> Sequence[tuple[str, str]]:
-        """Return (model, version) whose artifacts must not be deleted.
+    def warm_versions(self, *, now: int) -> Sequence[tuple[str, str]]:
+        """Return (model, version) that runners keep in memory.
 
-        Those of every route revision that a snapshot since then keeps, and of every current route.
+        Those of every current route; and of each route revision that a snapshot keeps, for as long
+        after that as the plan of the deployment says that took it (24 hours if none did).
         """
 
 

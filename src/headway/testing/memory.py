@@ -25,6 +25,7 @@ from headway.auth.role import Role
 from headway.auth.session import Session
 from headway.deployments.deployment import ACTIVE, FINISHED, Deployment
 from headway.deployments.intent import Intent
+from headway.deployments.plan import GoingBack
 from headway.deployments.rollback import Rollback
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
@@ -811,11 +812,14 @@ class MemorySnapshots(_Repository):
         ]
         return _newest(found, before=before, limit=limit)
 
-    def pinned_versions(self, *, since: int) -> Sequence[tuple[str, str]]:
+    def warm_versions(self, *, now: int) -> Sequence[tuple[str, str]]:
         routes = self._t.current.all()
         for one in self._t.snapshots.all():
             key = (_route(one.model, one.environment), one.revision)
-            if one.created_at >= since and (route := self._t.routes.get(key)):
+            leased = self._t.deployments.get(one.deployment) if one.deployment else None
+            going_back = leased.deployment.plan.going_back if leased else GoingBack()
+            warm = now < one.created_at + going_back.keep_warm
+            if warm and (route := self._t.routes.get(key)):
                 routes.append(route)
         return sorted({(route.model, version) for route in routes for version in route.versions()})
 

@@ -26,7 +26,6 @@ from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService
 from headway.auth.session_service import SessionService
-from headway.deployments.plan import LONGEST_WARM
 from headway.deployments.reconciler import Reconciler
 from headway.deployments.rollback_service import RollbackService
 from headway.deployments.service import DeploymentService
@@ -296,7 +295,7 @@ def _start_loops(loops: Loops, control: Control) -> None:
 def _pin(control: Control) -> None:
     """Have the runners keep what a route serves, or a snapshot may bring back."""
     with control.begin() as work:
-        pinned = work.snapshots.pinned_versions(since=work.now() - LONGEST_WARM)
+        pinned = work.snapshots.warm_versions(now=work.now())
         targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
     artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
     for digest in control.runners.pin(sorted(artifacts)):
