@@ -150,3 +150,12 @@ def test_what_is_too_deep_for_a_second_look_is_still_read() -> None:
     while isinstance(found, dict):
         found = found["a"]
     assert found == float(LONG)
+
+
+@pytest.mark.parametrize("alone", ["null", "7", "true", '"text"', "1.5", LONG])
+def test_answer_that_is_no_object_is_the_providers_fault(traffic: Traffic, alone: str) -> None:
+    serve(traffic, "openai")
+    traffic.provider.script = lambda _: Reply(body=alone.encode(), content_type="application/json")
+    body = {"model": "bot", "max_tokens": 5, "messages": [{"role": "user", "content": "?"}]}
+    assert post(traffic, "/v1/messages", json.dumps(body))[0] == 502
+    assert traffic.gateway.outcomes() == {"1.0.0": {"provider": 1}}

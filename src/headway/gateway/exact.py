@@ -44,7 +44,7 @@ def may_have_lost(value: Any) -> bool:  # noqa: ANN401 - JSON
 
     Level by level and without recursion, so that depth can hurt nobody.
     """
-    level: list[Any] = [value]
+    level: list[Any] = [[value]]  # what stands alone may be no object
     while level:
         below: list[Any] = []
         for node in level:
