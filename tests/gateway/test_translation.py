@@ -305,3 +305,88 @@ def test_anthropic_client_asks_a_claude_in_its_own_words(
     assert [block.type for block in answer.content] == ["thinking", "text", "tool_use"]
     assert answer.usage.output_tokens == 3
     assert claudes.gateway.outcomes() == {"1.0.0": {"ok": 1}}
+
+
+def test_image_that_a_tool_returned_is_shown_to_openais_api_by_the_user(
+    traffic: Traffic, sdk: anthropic.Anthropic
+) -> None:
+    """That API takes images of users alone, and results of tools right behind their calls."""
+    image: Any = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+    }
+    sdk.messages.create(
+        model="bot",
+        max_tokens=50,
+        messages=[
+            {"role": "user", "content": "What do you see?"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "tool_use", "id": "call_1", "name": "look", "input": {}},
+                    {"type": "tool_use", "id": "call_2", "name": "find", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "call_1",
+                        "content": [{"type": "text", "text": "north"}, image],
+                    },
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": "Berlin"},
+                    {"type": "text", "text": "So?"},
+                ],
+            },
+        ],
+    )
+    told = "(What else this tool returned follows in the next message.)"
+    assert traffic.provider.requests[-1].json["messages"][2:] == [
+        {"role": "tool", "tool_call_id": "call_1", "content": f"north\n\n{told}"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "Berlin"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Returned by the tool call call_1:"},
+                {
+                    "type": "image_url",
+                    "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="},
+                },
+                {"type": "text", "text": "So?"},
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_message_in_which_a_user_says_nothing_is_refused_in_words_where_claude_refuses_it(
+    claudes: Traffic,
+    content: Any,  # noqa: ANN401 - of the wrong kind too
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="without content") as raised:
+        claudes.client().chat.completions.create(
+            model="bot",
+            messages=[{"role": "user", "content": "Hi"}, {"role": "user", "content": content}],
+        )
+    assert (raised.value.code, raised.value.param) == ("unsupported_parameter", "messages")
+    assert claudes.provider.requests == []
+    assert claudes.gateway.outcomes() == {"1.0.0": {"refused": 1}}
+
+
+def test_values_of_a_prompt_do_not_go_on_to_claude_in_metadata(
+    traffic: Traffic, sdk: anthropic.Anthropic
+) -> None:
+    """It refuses all but `user_id` there."""
+    target = traffic.target(
+        provider="anthropic",
+        base_url=traffic.provider.root,
+        model="claude-upstream",
+        prompt={"system": "You are {{company}}.", "variables": {"company": {}}},
+    )
+    traffic.serve(versions={("bot", "1.0.0"): target})
+    metadata: Any = {"user_id": "u-1", "company": "Acme"}
+    hello: Any = [{"role": "user", "content": "Hi"}]
+    sdk.messages.create(model="bot", max_tokens=9, messages=hello, metadata=metadata)
+    asked = traffic.provider.requests[-1].json
+    assert (asked["system"], asked["metadata"]) == ("You are Acme.", {"user_id": "u-1"})

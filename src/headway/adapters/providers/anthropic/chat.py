@@ -11,6 +11,7 @@ from headway.gateway.chat import (
     Answer,
     Chat,
     Media,
+    Message,
     Part,
     Refusal,
     Text,
@@ -41,11 +42,7 @@ class AnthropicUpstream:
     def write(self, chat: Chat, settings: Settings, values: Mapping[str, str]) -> bytes:
         document: dict[str, Any] = {
             **chat.extra,
-            "messages": [
-                {"role": message.role, "content": blocks}
-                for message in chat.messages
-                if (blocks := list(_blocks(message.parts))) or message.role == "user"
-            ],
+            "messages": list(_messages(chat.messages)),
         }
         config = _output_config(chat)
         optional: dict[str, Any] = {
@@ -97,6 +94,18 @@ class AnthropicUpstream:
 # What is asked
 
 
+def _messages(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
+    """Write turns; this API refuses one in which nothing is said."""
+    for message in messages:
+        if blocks := list(_blocks(message.parts)):
+            yield {"role": message.role, "content": blocks}
+        elif message.role == "user":
+            raise Untranslatable(
+                "messages",
+                "hold one of the user's without content, which this version's provider refuses",
+            )
+
+
 def _system(texts: tuple[Text, ...]) -> str | list[dict[str, Any]] | None:
     if not texts:
         return None
@@ -138,11 +147,9 @@ def _hints(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _result(result: ToolResult) -> dict[str, Any]:
-    block: dict[str, Any] = {
-        "type": "tool_result",
-        "tool_use_id": result.call_id,
-        "content": list(_blocks(result.parts)),
-    }
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": result.call_id}
+    if content := list(_blocks(result.parts)):
+        block["content"] = content
     return block | ({"is_error": True} if result.failed else {})
 
 

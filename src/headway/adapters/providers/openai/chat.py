@@ -29,6 +29,8 @@ from headway.gateway.formats.openai_chat.usage import fault_of, served_by, token
 from headway.gateway.openai_errors import complaint
 
 _CHOICES: Final = {"auto": "auto", "none": "none", "any": "required"}
+_FOLLOWS: Final = "(What else this tool returned follows in the next message.)"
+_SHOWN: Final = "Returned by the tool call %s:"
 _LATEST: Final = 1 << 53
 """Seconds since 1970 beyond which no client reads a number."""
 _KNOWN: Final = frozenset(
@@ -118,10 +120,11 @@ def _messages(chat: Chat) -> Iterator[dict[str, Any]]:
 
 
 def _turn(message: Message) -> Iterator[dict[str, Any]]:
-    rest = []
+    rest: list[Part] = []
     for part in message.parts:
         if isinstance(part, ToolResult):
             yield {"role": "tool", "tool_call_id": part.call_id, "content": _result(part)}
+            rest += _shown(part)
         elif not isinstance(part, Thinking):  # these providers do not take it back
             rest.append(part)
     if message.role == "assistant":
@@ -172,9 +175,22 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _result(result: ToolResult) -> str:
-    if not all(isinstance(part, Text) for part in result.parts):
-        raise Untranslatable("messages", "hold a tool's result that is more than text")
-    return "\n\n".join(part.text for part in result.parts if isinstance(part, Text))
+    """Write what a tool's result says; more than text has no place here, see `_shown`."""
+    said = [part.text for part in result.parts if isinstance(part, Text)]
+    if len(said) < len(result.parts):
+        said.append(_FOLLOWS)
+    return "\n\n".join(said)
+
+
+def _shown(result: ToolResult) -> Iterator[Part]:
+    """Return what a tool's result shows: it follows in the user's next message.
+
+    These providers take images of users alone.
+    """
+    shown = [part for part in result.parts if not isinstance(part, Text)]
+    if shown:
+        yield Text(_SHOWN % result.call_id)
+    yield from shown
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -26,7 +26,19 @@ def merge_for_counting(
         document["system"] = _with_system(given.get("system"), settings.template.fill(values))
     if settings.tools:
         document["tools"] = _with_tools(given.get("tools"), settings.tools)
+    metadata = given.get("metadata")
+    if settings.variables and isinstance(metadata, Mapping):
+        document["metadata"] = _without_variables(metadata, settings)
     return document
+
+
+def _without_variables(metadata: Mapping[str, Json], settings: Settings) -> dict[str, Json]:
+    """Take out what was for the prompt: this API refuses all but `user_id`."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if name == "user_id" or name not in settings.variables
+    }
 
 
 def _with_system(own: Json, text: str) -> str | list[Any]:
