@@ -125,6 +125,8 @@ class Supervisor:
     environment: Mapping[str, str]
     drain_s: float
     say: Callable[[str], None]
+    life_line: int | None = None
+    """Descriptor: its end is the end of who started us, and so ours."""
     _running: list[_Running] = field(default_factory=list)
     _signals: list[int] = field(default_factory=list)
     _exit_code: int = 0
@@ -152,10 +154,14 @@ class Supervisor:
         for running in self._running:
             self._start(running)
         while not self._signals:
-            heard = [woken] if self._successor is None else [woken, self._successor.ready]
-            select.select(heard, [], [], self._next_look())
+            heard = [woken]
+            heard += [] if self._successor is None else [self._successor.ready]
+            heard += [] if self.life_line is None else [self.life_line]
+            readable, _, _ = select.select(heard, [], [], self._next_look())
             with suppress(BlockingIOError):
                 os.read(woken, 4096)
+            if self.life_line in readable and not os.read(self.life_line, 4096):
+                self._signals.append(signal.SIGTERM)
             self._look()
             self._renew()
         self._stop()
@@ -336,13 +342,20 @@ def children(gateways: int) -> tuple[Child, ...]:
     )
 
 
-def become_supervisor(sock: socket.socket, *, gateways: int, drain_s: float) -> NoReturn:
+def become_supervisor(
+    sock: socket.socket, *, gateways: int, drain_s: float, life_line: int | None
+) -> NoReturn:
     """Replace this process by a small one that supervises: the settings are read, and not kept.
 
     Who tells us something meanwhile is heard as soon as the new one can listen.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDS_US, _RENEWS))
-    settings = {"socket_fd": sock.fileno(), "gateways": gateways, "drain_s": drain_s}
+    settings = {
+        "socket_fd": sock.fileno(),
+        "gateways": gateways,
+        "drain_s": drain_s,
+        "life_line": life_line,
+    }
     os.execv(sys.executable, [sys.executable, "-m", "headway.supervisor", json.dumps(settings)])  # noqa: S606 - our own interpreter, our own words
 
 
@@ -363,6 +376,7 @@ def main() -> None:
         environment=os.environ | {"HEADWAY_SUPERVISED": "1"},
         drain_s=settings["drain_s"],
         say=say,
+        life_line=settings["life_line"],
     )
     sys.exit(supervisor.run())
 

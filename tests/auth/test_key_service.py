@@ -105,6 +105,9 @@ class Rows:
     def use(self, key_id: str, starts: Starts, *, within: int) -> Use:  # noqa: ARG002 - a port
         return Use(starts, {Window.REQUESTS: 3} if key_id in self.rows else {}, 1)
 
+    def in_force(self, *, within: int) -> bool:
+        return within > 0
+
     def _put(self, key: Key) -> Key:
         self.rows[key.id] = replace(key, revision=key.revision + 1)
         return self.rows[key.id]

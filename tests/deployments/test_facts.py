@@ -171,6 +171,9 @@ def world() -> World:
     return world
 
 
+TOO_FEW = "fewer than 20 requests in the last 24 hours: nobody can say how long proofs take"
+
+
 def measured(world: World, *, requests: int, provider: int = 0) -> None:
     """Let 10 minutes pass with that many requests a minute."""
     for _ in range(10):
@@ -225,7 +228,24 @@ def test_explain_takes_an_age_into_account(world: World) -> None:
 def test_explain_without_traffic_says_that_nobody_knows(world: World) -> None:
     told: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
     assert told["seconds"] is None
-    assert "no traffic in the last 24 hours: nobody can say how long proofs take" in told["notes"]
+    assert TOO_FEW in told["notes"]
+
+
+def test_explain_makes_no_forecast_of_a_handful_of_requests(world: World) -> None:
+    world.later(MINUTE)
+    world.measure("1.0.0", ok=19)
+    few: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
+    assert TOO_FEW in few["notes"]
+    assert few["seconds"] is None
+    assert few["requests_per_second"] == 0
+    proofs = [step for step in few["steps"] if "until" in step]
+    assert all(step["seconds"] is None for step in proofs)
+    assert any("at too little traffic yet" in step["sentence"] for step in proofs)
+
+    world.measure("1.0.0", ok=1)
+    enough: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
+    assert TOO_FEW not in enough["notes"]
+    assert enough["requests_per_second"] > 0
 
 
 def test_explain_of_a_first_version_is_a_direct_plan() -> None:

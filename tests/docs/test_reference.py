@@ -13,6 +13,7 @@ from headway.app import create_app
 from headway.cli.main import main
 from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
+from headway.gateway import passing
 from headway.registry.target import target_from_document
 from headway.settings import Settings
 from headway.tracking.measurement import TOKEN_CLASSES, Outcome
@@ -138,6 +139,13 @@ def text(page: str) -> str:
 
 
 def test_every_kind_of_error_is_described() -> None:
-    there = {kind.slug for kind in (*errors.KINDS.values(), *errors.FRAMEWORK.values())}
+    controls = {
+        (int(kind.status), kind.slug): kind.title
+        for kind in (*errors.KINDS.values(), *errors.FRAMEWORK.values())
+    }
+    gateways = {(status, slug): title for status, (slug, title) in passing.KINDS.items()}
+    pages = re.findall(r"^## (\S+)\n\n(\d+)\.", text("errors.md"), re.MULTILINE)
 
-    assert set(re.findall(r"^## (\S+)", text("errors.md"), re.MULTILINE)) == there
+    assert {(int(status), slug) for slug, status in pages} == {*controls, *gateways}
+    # One kind of error has one title, whoever answers it.
+    assert {**controls, **gateways} == {**gateways, **controls}

@@ -5,9 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.processes import free_port
+from tests.chaos.running import until
+from tests.e2e.processes import free_port, processes_of
 
 from headway.supervisor import MISCONFIGURED, Child, Supervisor, _Running, children
 
@@ -75,3 +78,60 @@ def test_settings_that_are_wrong_from_the_start_end_everything_and_later_ones_no
         supervisor._died(new, MISCONFIGURED, now=100.5)
         assert "refuses to start" in said[-1]
         assert supervisor._signals == [signal.SIGTERM]
+
+
+@contextmanager
+def importing(words: Sequence[str], **settings: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command and hand it over when it is in the middle of its imports."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "headway.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | settings,
+    ) as process:
+        assert process.stderr is not None
+        while b"click" not in process.stderr.readline():
+            assert process.poll() is None
+        yield process
+        process.kill()
+
+
+def test_ctrl_c_at_once_ends_a_command_without_a_word() -> None:
+    with importing(["models", "list"]) as command:
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=60)
+
+    assert b"Traceback" not in said
+    assert command.returncode in {-signal.SIGINT, 130}
+
+
+def test_a_renewal_that_is_asked_for_too_early_ends_nothing(tmp_path: Path) -> None:
+    port = str(free_port())
+    with importing(["serve"], HEADWAY_DATA=str(tmp_path / "d"), HEADWAY_PORT=port) as serve:
+        serve.send_signal(signal.SIGUSR1)
+        words = Path(f"/proc/{serve.pid}/cmdline")
+        while b"headway.supervisor" not in words.read_bytes():
+            assert serve.poll() is None
+        serve.send_signal(signal.SIGTERM)
+        serve.communicate(timeout=60)
+
+    assert serve.returncode == 0
+
+
+def test_a_headway_that_another_program_started_ends_with_it(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    settings = {"HEADWAY_DATA": str(data), "HEADWAY_PORT": str(free_port())}
+    with subprocess.Popen(
+        [sys.executable, "-m", "headway.cli", "serve", "--until-input-ends"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | settings,
+    ) as serve:
+        until(lambda: bool(processes_of(data, "control")), seconds=30, what="control is there")
+        assert serve.stdin is not None
+        serve.stdin.close()  # as the kernel does for a program that was killed
+        serve.wait(60)
+
+    assert serve.returncode == 0
+    assert not [p for kind in ("control", "gateway", "runner") for p in processes_of(data, kind)]

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,19 @@ class Watched:
                 if self.call(method, path, body)[0] == wanted:
                     return
             assert time.monotonic() < deadline, f"{method} {path} never answered {wanted}"
+            time.sleep(0.1)
+
+    def measured(self, **outcomes: int) -> None:
+        """Wait until so many requests of `bot`, by outcome, were handed over by the gateways."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            _, told = self.call("GET", "/api/v1/measurements?model=bot")
+            found = Counter[str]()
+            for item in told["items"]:
+                found.update(item["outcomes"])
+            if all(found[outcome] >= n for outcome, n in outcomes.items()):
+                return
+            assert time.monotonic() < deadline, found
             time.sleep(0.1)
 
 
@@ -235,8 +249,7 @@ def _use_everything(
     for path in ("/readyz", "/metrics", "/api/v1/keys", "/api/v1/deployments", "/v2/models/bot"):
         call("GET", path)
     call("GET", "/api/v1/models/bot/versions/1.0.0")
-    call("GET", "/api/v1/measurements?model=bot")
-    time.sleep(1.2)  # one flush: what was measured is in the database
+    headway.measured(ok=2, provider=1)  # and so in the database
     return [made["key"], gone["key"]]
 
 

@@ -139,6 +139,46 @@ def test_request_and_answer_pass_both_ways(control: Control, gateway: RunningGat
     assert fields["x-request-id"] == call["x-request-id"]
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/", "/v2/models/bot", "/v2/health/live"])
+def test_below_v2_errors_are_as_open_inference_writes_them(
+    gateway: RunningGateway, path: str
+) -> None:
+    status, _, body = send(gateway, "DELETE", path)
+    assert status == 405
+    assert list(json.loads(body)) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [("/v1/chat/completions", "error"), ("/v2/models/bot/infer", "error"), ("/v2other", "type")],
+)
+def test_a_body_that_breaks_is_told_as_callers_of_the_path_read_it(
+    gateway: RunningGateway, path: str, shape: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {gateway.key}\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as sock:
+        sock.sendall(f"{head}expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"  # the call is known by now
+        sock.sendall(b"zz\r\n")
+        with http.client.HTTPResponse(sock) as answer:
+            answer.begin()
+            told = json.loads(answer.read())
+
+    assert answer.status == 400
+    assert shape in told
+    if shape == "type":
+        assert told["type"] == "/docs/errors/unreadable"
+        Problem.model_validate(told)
+
+
+def test_what_the_engine_refuses_by_itself_has_a_page_in_the_docs(gateway: RunningGateway) -> None:
+    status, fields, body = send(gateway, "GET", "/api/v1/models", expect="a miracle")
+    told = Problem.model_validate_json(body)
+    assert (status, told.status) == (417, 417)
+    assert told.type == "/docs/errors/expectation"
+    assert fields["content-type"] == "application/problem+json"
+
+
 def test_nobody_pretends_to_be_a_gateway_or_somebody_else(
     control: Control, gateway: RunningGateway
 ) -> None:

@@ -1,9 +1,10 @@
 """What keys with limits used, added up over the gateways; on each kind of store."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from tests.conftest import Begin
+from tests.conftest import Begin, Work
 from tests.persistence.examples import NOON, ask, batch, do, flush, key, start
 
 from headway.auth.limits import Limits, Starts, Window
@@ -106,3 +107,30 @@ def test_a_month_is_forgotten_when_it_is_long_over(begin: Begin) -> None:
 
     assert do(begin, lambda work: work.spending.prune(before=present, limit=10)) == 0
     assert do(begin, lambda work: work.spending.prune(before=over, limit=10)) == 1
+
+
+def stop(work: Work, *, boot: str) -> None:
+    work.gateways.stop(boot)
+
+
+def test_keys_are_in_force_when_every_living_gateway_follows_them(begin: Begin) -> None:
+    def in_force() -> bool:
+        return bool(ask(begin, lambda work: work.keys.in_force(within=5 * SECOND)))
+
+    assert in_force()  # nobody is there who could think otherwise
+    start(begin, "b1")
+    start(begin, "b2")
+    do(begin, lambda work: work.keys.add(key()))
+    generation = ask(begin, lambda work: work.source.generation())
+    assert not in_force()
+
+    flush(begin, batch(boot="b1", applied_generation=generation))
+    assert not in_force()
+    flush(begin, batch(boot="b2", applied_generation=generation))
+    assert in_force()
+
+    do(begin, lambda work: work.keys.save(replace(work.keys.get("k1"), name="other")))
+    assert not in_force()
+    for boot in ("b1", "b2"):
+        do(begin, partial(stop, boot=boot))
+    assert in_force()

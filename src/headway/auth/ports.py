@@ -49,6 +49,12 @@ class Keys(Protocol):
         A gateway that was not seen for so many ms has no request under way.
         """
 
+    def in_force(self, *, within: int) -> bool:
+        """Say whether every living gateway follows all keys as they are now.
+
+        A gateway that was not seen for so many ms does not live.
+        """
+
 
 class Sessions(Protocol):
     def add(self, session: Session) -> None: ...

@@ -140,6 +140,11 @@ class KeyService:
         with self.begin() as work:
             return work.keys.use(key.id, Starts.at(self.clock()), within=_SEEN)
 
+    def in_force(self) -> bool:
+        """Say whether every living gateway follows all keys as they are now."""
+        with self.begin() as work:
+            return work.keys.in_force(within=_SEEN)
+
     def change(
         self, key_id: str, change: Change, *, by: Caller, if_match: int | None = None
     ) -> Key:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import from_environment, path_of
 from headway.cli.output import as_json, show_json
 
 
@@ -32,7 +32,7 @@ def fetch(digest: str, file: Path) -> None:
     part = file.with_name(f".{file.name}.part")
     try:
         with part.open("wb") as stream:
-            for piece in from_environment().fetch(f"/artifacts/{digest}"):
+            for piece in from_environment().fetch(path_of("artifacts", digest)):
                 stream.write(piece)
         part.replace(file)
     finally:

@@ -5,18 +5,26 @@ cannot be reached or failed (5xx).
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
 import click
 import httpx2
 
 REFUSED: Final = 1
 UNREACHABLE: Final = 3
+_KEY: Final = re.compile(r"[!-~]+")
 Json = Any
 """What the API answers: plain JSON."""
+
+
+def path_of(*parts: object) -> str:
+    """Return the path of something, each part of it by itself whatever it holds."""
+    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
 class Refusal(click.ClickException):
@@ -49,6 +57,9 @@ class Client:
         )
         self.url = url.rstrip("/")
 
+    def close(self) -> None:
+        self._http.close()
+
     def get(self, path: str, **query: object) -> Json:
         return self.call("GET", path, query=query)
 
@@ -67,7 +78,14 @@ class Client:
     ) -> Json:
         """Call `/api/v1<path>`; return the JSON of the answer (None for no content)."""
         answer = self.raw(method, path, json=json, content=content, query=query, headers=headers)
-        return answer.json() if answer.content else None
+        if not answer.content:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise Unreachable(
+                f"what answers at {self.url} is no Headway; is HEADWAY_URL right?"
+            ) from None
 
     def raw(
         self,
@@ -169,7 +187,10 @@ def _told(url: str) -> Iterator[None]:
 
 
 def from_environment() -> Client:
-    """Make the client of HEADWAY_URL and HEADWAY_KEY, or of the key file in the data folder."""
+    """Make the client of HEADWAY_URL and HEADWAY_KEY, or of the key file in the data folder.
+
+    It is closed when the command that asked for it is over.
+    """
     port = os.environ.get("HEADWAY_PORT", "8000")
     url = os.environ.get("HEADWAY_URL", f"http://127.0.0.1:{port}")
     key = os.environ.get("HEADWAY_KEY") or _local_key()
@@ -179,9 +200,26 @@ def from_environment() -> Client:
             "if it is lost, make another on that machine: `headway keys create me --role admin "
             "--here`"
         )
+    _check_url(url)
+    if not _KEY.fullmatch(key):  # else its text would stand in an error of the HTTP client
+        raise NoKey("HEADWAY_KEY holds what is in no key (a space, a line break?): hw_ and so on")
+    client = Client(url, key)
+    click.get_current_context().call_on_close(client.close)
+    return client
+
+
+def _check_url(url: str) -> None:
     if not url.startswith(("http://", "https://")):
-        raise NoKey(f"HEADWAY_URL is {url!r}: it begins with http:// or https://")
-    return Client(url, key)
+        raise NoKey(f"HEADWAY_URL is {url[:200]!r}: it begins with http:// or https://")
+    try:
+        found = urlsplit(url)
+        there = bool(found.hostname) and found.port != 0
+    except ValueError:
+        there = False
+    if not there:
+        raise NoKey(f"HEADWAY_URL is {url[:200]!r}: write it as http://127.0.0.1:8000")
+    if found.username is not None:
+        raise NoKey("HEADWAY_URL names a user: the key alone says who you are, in HEADWAY_KEY")
 
 
 def _local_key() -> str | None:

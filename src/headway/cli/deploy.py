@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headway.cli.client import REFUSED, Client, Refusal, from_environment
+from headway.cli.client import REFUSED, Client, Refusal, from_environment, path_of
 from headway.cli.output import as_json, moment, share, show, show_json, show_one
 
 _GOOD = "deployment.succeeded"
@@ -69,7 +69,7 @@ def explain(plan: Path, output: str) -> None:
 @deploy.command("list")
 @click.option("--model", default=None)
 @click.option("--state", default=None)
-@click.option("--most", default=20, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=20, show_default=True)
 @as_json
 def list_deployments(model: str | None, state: str | None, most: int, output: str) -> None:
     """List, the newest first."""
@@ -124,7 +124,7 @@ def show_deployment(deployment: str | None, output: str) -> None:
     DEPLOYMENT is a dep_… id, or a model for its newest one; without it, the newest of all.
     """
     client = from_environment()
-    told = client.get(f"/deployments/{_looked_for(client, deployment)}")
+    told = client.get(path_of("deployments", _looked_for(client, deployment)))
     show_one(
         output,
         told,
@@ -198,7 +198,7 @@ def why(deployment: str | None, output: str) -> None:
     DEPLOYMENT is a dep_… id, or a model for its newest one; without it, the newest of all.
     """
     client = from_environment()
-    path = f"/deployments/{_looked_for(client, deployment)}/events"
+    path = path_of("deployments", _looked_for(client, deployment), "events")
     events = client.pages(path, most=1000)
     if output == "json":
         show_json(events)
@@ -215,7 +215,7 @@ def why(deployment: str | None, output: str) -> None:
 @as_json
 def verdict(deployment: str, number: int, output: str) -> None:
     """Judge the counters of a decision once more; NUMBER is its event's, see `why -o json`."""
-    shown = from_environment().get(f"/deployments/{deployment}/events/{number}/verdict")
+    shown = from_environment().get(path_of("deployments", deployment, "events", number, "verdict"))
     if output == "json":
         show_json(shown)
         return
@@ -239,7 +239,7 @@ def follow(deployment: str | None) -> None:
 
 def _follow(client: Client, deployment: str) -> str | None:
     """Print what happens; return the kind of the event by which it ended."""
-    for event in client.events(f"/deployments/{deployment}/events"):
+    for event in client.events(path_of("deployments", deployment, "events")):
         if "data" not in event:
             continue
         told = json.loads(event["data"])
@@ -280,5 +280,5 @@ def promote(deployment: str, *, to_end: bool, why: str) -> None:
 def _ask(deployment: str, verb: str, body: dict[str, str]) -> None:
     client = from_environment()
     meant = _steered(client, deployment)
-    answer = client.post(f"/deployments/{meant}/{verb}", body)
+    answer = client.post(path_of("deployments", meant, verb), body)
     click.echo(f"{meant} {verb} asked; it is {answer['state']} now")

@@ -8,13 +8,14 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import Client, Unreachable, from_environment, path_of
 from headway.cli.machine import told
 from headway.cli.output import as_json, moment, show, show_one
 from headway.settings import Settings
 
 Command: TypeAlias = Callable[..., None]
-_KNOWN_AFTER_S: Final = 0.5
+_IN_FORCE_WITHIN_S: Final = 5.0
+_LOOK_S: Final = 0.05
 
 
 @click.group()
@@ -23,7 +24,7 @@ def keys() -> None:
 
 
 @keys.command("list")
-@click.option("--most", default=100, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=100, show_default=True)
 @as_json
 def list_keys(most: int, output: str) -> None:
     """List; the keys themselves are shown once, when they are made."""
@@ -151,12 +152,27 @@ def create(
 
         told(lambda: click.echo(database.create_key(Settings(), name, role, **scopes)))()
         return
-    made = from_environment().post(
-        "/keys", {"name": name, "role": role, "limits": limits, **scopes}
-    )
+    client = from_environment()
+    made = client.post("/keys", {"name": name, "role": role, "limits": limits, **scopes})
     click.echo(made["key"])
-    # Gateways look for changes every 200 ms: who uses the key next finds it known.
-    time.sleep(_KNOWN_AFTER_S)
+    _until_in_force(client, made["id"])
+
+
+def _until_in_force(client: Client, key_id: str) -> None:
+    """Wait until every living gateway follows a key as it is now, or say that one does not."""
+    deadline = time.monotonic() + _IN_FORCE_WITHIN_S
+    while not _in_force(client, key_id):
+        if time.monotonic() > deadline:
+            click.echo(f"{key_id}: it is not known that every gateway follows that yet", err=True)
+            return
+        time.sleep(_LOOK_S)
+
+
+def _in_force(client: Client, key_id: str) -> bool:
+    try:
+        return bool(client.get(path_of("keys", key_id))["in_force"])
+    except Unreachable:  # what was asked for is done; who tells of it may come back
+        return False
 
 
 @keys.command("show")
@@ -166,7 +182,7 @@ def show_key(key_id: str, output: str) -> None:
     """Show a key, and what it used in the present windows of its limits."""
     show_one(
         output,
-        from_environment().get(f"/keys/{key_id}"),
+        from_environment().get(path_of("keys", key_id)),
         [
             ("id", lambda k: k["id"]),
             ("name", lambda k: k["name"]),
@@ -198,7 +214,9 @@ def change(
     asked |= {"name": name} if name else {}
     if not asked:
         raise click.UsageError("say what shall be different")
-    changed = from_environment().call("PATCH", f"/keys/{key_id}", json=asked)
+    client = from_environment()
+    changed = client.call("PATCH", path_of("keys", key_id), json=asked)
+    _until_in_force(client, key_id)
     click.echo(f"{key_id}: {_limits_in_words(changed['limits'])}")
 
 
@@ -249,7 +267,9 @@ def revoke(key_id: str, *, here: bool) -> None:
 
         told(lambda: database.revoke_key(Settings(), key_id))()
     else:
-        from_environment().call("DELETE", f"/keys/{key_id}")
+        client = from_environment()
+        client.call("DELETE", path_of("keys", key_id))
+        _until_in_force(client, key_id)
     click.echo(f"{key_id} revoked")
 
 

@@ -45,8 +45,13 @@ def _end(words: str, code: int) -> NoReturn:
 
 
 @click.command()
+@click.option(
+    "--until-input-ends",
+    is_flag=True,
+    help="Stop when standard input ends: for a program that starts Headway, and may die.",
+)
 @told
-def serve() -> None:
+def serve(*, until_input_ends: bool) -> None:
     """Run everything on this machine: gateways, scribe, control, runner; one public port."""
     from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
     from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - likewise
@@ -63,7 +68,12 @@ def serve() -> None:
     os.environ["HEADWAY_HOST"] = settings.host
     os.environ["HEADWAY_PORT"] = str(port)
     hand_down(settings, port=port)
-    become_supervisor(sock, gateways=settings.gateways, drain_s=settings.drain_s)
+    become_supervisor(
+        sock,
+        gateways=settings.gateways,
+        drain_s=settings.drain_s,
+        life_line=sys.stdin.fileno() if until_input_ends else None,
+    )
 
 
 @click.command()

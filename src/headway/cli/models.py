@@ -2,7 +2,7 @@
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import from_environment, path_of
 from headway.cli.output import as_json, moment, share, show, show_json, show_one
 
 
@@ -13,7 +13,7 @@ def models() -> None:
 
 @models.command("list")
 @click.option("-q", "--words", default=None, help="Words to search for.")
-@click.option("--most", default=100, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=100, show_default=True)
 @as_json
 def list_models(words: str | None, most: int, output: str) -> None:
     """List and search."""
@@ -74,7 +74,7 @@ def show_model(name: str, output: str) -> None:
     """Show one model."""
     show_one(
         output,
-        from_environment().get(f"/models/{name}"),
+        from_environment().get(path_of("models", name)),
         [
             ("model", lambda m: m["name"] + (" (archived)" if m["archived"] else "")),
             ("also known as", lambda m: m["alternative_ids"]),
@@ -96,13 +96,13 @@ def change(name: str, description: str | None, also: tuple[str, ...]) -> None:
     """Change the description, or add ids that callers may use."""
     client = from_environment()
     changes: dict[str, object] = {} if description is None else {"description": description}
-    present = client.get(f"/models/{name}")
+    present = client.get(path_of("models", name))
     if also:
         changes["alternative_ids"] = [*present["alternative_ids"], *also]
     if not changes:
         raise click.UsageError("say what changes: --description, --also-known-as")
     match = {"If-Match": f'"{present["revision"]}"'}
-    client.call("PATCH", f"/models/{name}", json=changes, headers=match)
+    client.call("PATCH", path_of("models", name), json=changes, headers=match)
     click.echo(f"model {name} changed")
 
 
@@ -110,7 +110,7 @@ def change(name: str, description: str | None, also: tuple[str, ...]) -> None:
 @click.argument("name")
 def archive(name: str) -> None:
     """Put a model away; refused while a route serves it."""
-    from_environment().call("DELETE", f"/models/{name}")
+    from_environment().call("DELETE", path_of("models", name))
     click.echo(f"model {name} archived")
 
 
@@ -121,12 +121,12 @@ def archive(name: str) -> None:
 def alias(name: str, alias: str, version: str) -> None:
     """Point an alias to a version."""
     client = from_environment()
-    present = {a["alias"]: a for a in client.get(f"/models/{name}/aliases")["items"]}
+    present = {a["alias"]: a for a in client.get(path_of("models", name, "aliases"))["items"]}
     headers = (
         {"If-Match": f'"{present[alias]["revision"]}"'}
         if alias in present
         else {"If-None-Match": "*"}
     )
-    path = f"/models/{name}/aliases/{alias}"
+    path = path_of("models", name, "aliases", alias)
     client.call("PUT", path, json={"version": version}, headers=headers)
     click.echo(f"{name}@{alias} is {version}")

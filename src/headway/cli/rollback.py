@@ -25,7 +25,7 @@ def start(model: str, environment: str, to: str, why: str) -> None:
 
 @rollback.command("list")
 @click.option("--model", default=None)
-@click.option("--most", default=20, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=20, show_default=True)
 @as_json
 def list_rollbacks(model: str | None, most: int, output: str) -> None:
     """List, automatic ones too, the newest first."""
@@ -51,7 +51,7 @@ def snapshots() -> None:
 @snapshots.command("list")
 @click.argument("model")
 @click.option("-e", "--environment", default="production", show_default=True)
-@click.option("--most", default=20, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=20, show_default=True)
 @as_json
 def list_snapshots(model: str, environment: str, most: int, output: str) -> None:
     """List, the newest first."""

@@ -2,7 +2,7 @@
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import from_environment, path_of
 from headway.cli.output import as_json, moment, share, show, show_one
 
 
@@ -17,7 +17,7 @@ def routes() -> None:
 @as_json
 def show_route(model: str, environment: str, output: str) -> None:
     """Show the present shares."""
-    route = from_environment().get(f"/routes/{model}/{environment}")
+    route = from_environment().get(path_of("routes", model, environment))
     arms = [arm for rule in route["rules"] for arm in rule["arms"]]
     show(
         output,
@@ -29,6 +29,8 @@ def show_route(model: str, environment: str, output: str) -> None:
         ],
         whole=route,
     )
+    if output != "json" and not route["enabled"]:
+        click.echo(f"off, nobody is answered: {route['because']}")
 
 
 @routes.command()
@@ -44,9 +46,9 @@ def explain(model: str, unit: str, environment: str, at: str | None, output: str
     """
     client = from_environment()
     if unit.startswith("req_"):
-        told = client.get(f"/requests/{unit}")
+        told = client.get(path_of("requests", unit))
     else:
-        told = client.get(f"/routes/{model}/{environment}/explanation", unit=unit, at=at)
+        told = client.get(path_of("routes", model, environment, "explanation"), unit=unit, at=at)
     show_one(
         output,
         told,
@@ -81,7 +83,7 @@ def enable(model: str, environment: str, why: str) -> None:
 
 def _switch(model: str, environment: str, why: str, *, on: bool) -> None:
     client = from_environment()
-    path = f"/routes/{model}/{environment}"
+    path = path_of("routes", model, environment)
     present = client.raw("GET", path)
     body = {"enabled": on, "why": why}
     client.call("PUT", path, json=body, headers={"If-Match": present.headers["ETag"]})

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from headway.cli.client import from_environment
+from headway.cli.client import from_environment, path_of
 from headway.cli.output import as_json, moment, show, show_json, show_one
 from headway.cli.targets import of_a_target
 from headway.registry.target import tool_name
@@ -21,11 +21,13 @@ def versions() -> None:
 @versions.command("list")
 @click.argument("model")
 @click.option("--range", "requirement", default=None, help="Such as ^2.3.")
-@click.option("--most", default=100, show_default=True)
+@click.option("--most", type=click.IntRange(min=1), default=100, show_default=True)
 @as_json
 def list_versions(model: str, requirement: str | None, most: int, output: str) -> None:
     """List, the highest first."""
-    items = from_environment().pages(f"/models/{model}/versions", most=most, range=requirement)
+    items = from_environment().pages(
+        path_of("models", model, "versions"), most=most, range=requirement
+    )
     show(
         output,
         items,
@@ -78,7 +80,7 @@ def create(
     complete.
     """
     client = from_environment()
-    body: dict[str, Any] = json.loads(document.read_text("utf-8")) if document else {}
+    body = _document(document) if document else {}
     number = "bump" if version in ("major", "minor", "patch", "auto") else "version"
     body[number] = version
     if description is not None:
@@ -95,7 +97,7 @@ def create(
         body["target"] |= target
     if "target" not in body:
         raise click.UsageError("say what it is: --artifact, --provider, --base-url, or --file")
-    registered = client.post(f"/models/{model}/versions", body)
+    registered = client.post(path_of("models", model, "versions"), body)
     if output == "json":
         show_json(registered)
     else:
@@ -104,6 +106,16 @@ def create(
             click.echo("the base URL has no path: most OpenAI-compatible endpoints end in /v1")
         for variable in registered["needs"]:
             click.echo(f"gateways need {variable} in their environment")
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise click.UsageError(f"{file} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"{file} is no version: a version is a JSON object")
+    return found
 
 
 def _has_no_path(target: dict[str, Any]) -> bool:
@@ -119,7 +131,7 @@ def show_version(model: str, ref: str, output: str) -> None:
     """Show one: a number, an alias, `latest` or a range."""
     show_one(
         output,
-        from_environment().get(f"/models/{model}/versions/{ref}"),
+        from_environment().get(path_of("models", model, "versions", ref)),
         [
             ("version", lambda v: f"{v['model']} {v['version']}"),
             ("state", lambda v: f"{_state(v)} {v['reason']}".strip()),
@@ -152,7 +164,7 @@ def show_version(model: str, ref: str, output: str) -> None:
 @as_json
 def compare(model: str, old: str, new: str, output: str) -> None:
     """Compare two versions: what differs, and how they behave."""
-    path = f"/models/{model}/versions/{old}/comparison"
+    path = path_of("models", model, "versions", old, "comparison")
     told = from_environment().call("GET", path, query={"with": new})
     if output == "json":
         show_json(told)

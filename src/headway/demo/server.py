@@ -94,9 +94,9 @@ def headway(*, data: Path, port: int) -> Iterator[str]:
     log = data / "headway.log"
     with log.open("ab") as stream:  # no terminal: so the admin key goes into its file
         process = subprocess.Popen(
-            [sys.executable, "-m", "headway.cli", "serve"],
+            [sys.executable, "-m", "headway.cli", "serve", "--until-input-ends"],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # however this process ends, that does too
             stdout=stream,
             stderr=stream,
             start_new_session=True,
@@ -112,6 +112,8 @@ def headway(*, data: Path, port: int) -> Iterator[str]:
             process.wait(_STOP)
         except subprocess.TimeoutExpired:
             process.kill()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

@@ -26,7 +26,7 @@ WINDOW: Final = DAY
 LEAST_AGE: Final = 2 * SECOND
 _ENOUGH: Final = 100
 """From so many values on their quantile is believed."""
-_FEW: Final = 20
+FEW: Final = 20
 """From so many on, twice the greatest; with fewer, nothing is known."""
 _SKETCH_ERROR: Final = 1.01
 CANDIDATE: Final = "candidate"
@@ -43,7 +43,7 @@ class Past:
     requests: int = 0
     errors: int = 0
     per_second: float = 0.0
-    """Requests of the whole route."""
+    """Requests of the whole route; 0: too few to tell."""
     badness: Mapping[str, float] = field(default_factory=dict)
     """By name of a score: 1 - its mean."""
     delays: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -67,6 +67,7 @@ class Past:
 def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> Past:
     """Return what a version did, and the route's requests per second; nothing of scores.
 
+    The rate of a handful of requests says nothing of those to come: then there is none.
     Only answers that say something of a version count: what was refused by us does not.
     """
     latency, bad = Sketch(), Sketch()
@@ -94,7 +95,7 @@ def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> P
         bad=bad,
         requests=requests,
         errors=errors,
-        per_second=everybody / seconds,
+        per_second=everybody / seconds if everybody >= FEW else 0.0,
         ended=ended,
     )
 
@@ -200,7 +201,7 @@ def fix(
     )
 
 
-def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999, few: int = _FEW) -> int:
+def age(values: Sketch | Sequence[int], *, most: int, part: float = 0.999, few: int = FEW) -> int:
     """Return M: by this age (ms) that part of what there was had come; at least 2 s.
 
     From `few` to 99 values: twice the greatest. Fewer: `most`, since nothing is known.

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Final
 
 from headway.deployments.deployment import Deployment
-from headway.deployments.facts import Facts, proven
+from headway.deployments.facts import FEW, Facts, proven
 from headway.deployments.plan import Check, Plan, Requests, Send, Step, Until, Watch
 from headway.judge.evidence import CANDIDATE, MEASURED, STABLE, Evidence, Kind, ages_of, kind_of
 from headway.judge.forecast import Forecast, Spent, Stage, until, until_worse, whole_plan
@@ -112,7 +112,9 @@ def _send(step: Send, facts: Facts, forecasts: Mapping[str, Forecast | None]) ->
     seconds = None
     if slowest.seconds is not None and least is not None:
         seconds = max(slowest.seconds + age_of(metric, facts) / SECOND, least)
-    time = f" = {duration_words(seconds)}" if seconds is not None else ", at no traffic yet"
+    time = (
+        f" = {duration_words(seconds)}" if seconds is not None else ", at too little traffic yet"
+    )
     return Expected(
         sentence=f"{step.words()}: about {slowest.requests:,} requests{time}, "
         f"{slowest.on_candidate:,} of them on the new version",
@@ -249,7 +251,9 @@ def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
     if facts.stable is None:
         notes.append("nothing is stable there yet: a first version goes out directly")
     elif not facts.per_second:
-        notes.append("no traffic in the last 24 hours: nobody can say how long proofs take")
+        notes.append(
+            f"fewer than {FEW} requests in the last 24 hours: nobody can say how long proofs take"
+        )
     notes += _found_out(plan, facts)
     if any(not _foreseen(judged) for judged in facts.metrics):
         notes.append("latency is judged as well, and is left out of the forecast")

@@ -16,7 +16,6 @@ from headway.wire.framing import (
     Headers,
     chunk,
     end_to_end,
-    phrase,
     request_head,
     write_fields,
 )
@@ -145,22 +144,29 @@ class _Hop:
         self.sending.on_unwritable = self.sending.on_writable = None
 
 
-_TYPES: Final = {
-    400: "unreadable",
-    405: "method-not-allowed",
-    413: "too-large",
-    503: "unavailable",
+KINDS: Final = {
+    400: ("unreadable", "The request cannot be read"),
+    405: ("method-not-allowed", "Not this method"),
+    408: ("too-slow", "It came too slowly"),
+    413: ("too-large", "Too many bytes"),
+    414: ("target-too-long", "The target is too long"),
+    417: ("expectation", "That is not waited for"),
+    431: ("head-too-large", "The head is too large"),
+    501: ("not-spoken", "A part of HTTP that is not spoken"),
+    503: ("unavailable", "Something needed does not answer"),
+    505: ("http-version", "Another version of HTTP"),
 }
-"""Pages of the docs on errors, by status."""
+"""By status: the page of the docs on errors, and its title; all that the engine itself answers."""
+_OURS: Final = ("our-fault", "Our fault")
 
 
 def problem_body(status: int, detail: str, request_id: str = "") -> bytes:
     """Write an error in the words of the REST API (RFC 9457), as control does."""
-    slug = _TYPES.get(status)
+    slug, title = KINDS.get(status, _OURS)
     return orjson.dumps(
         {
-            "type": f"/docs/errors/{slug}" if slug else "about:blank",
-            "title": phrase(status),
+            "type": f"/docs/errors/{slug}",
+            "title": title,
             "status": status,
             "detail": detail,
             "errors": [],

@@ -97,7 +97,7 @@ class Gateway:
             self.pipeline.accumulator.unrouted(Outcome.POLICY if status == 503 else Outcome.CALLER)
         if call is not None and path.startswith("/v1/"):
             return b"application/json", _fault_v1(call)(problem)
-        if path.startswith("/v2/"):
+        if _is_inference(path):
             return b"application/json", inference_fault(problem)
         return b"application/problem+json", _problem_body(problem)
 
@@ -158,7 +158,7 @@ class Gateway:
             answer(call)
         elif call.path.startswith("/v1/"):
             self._refuse_method(call, "GET", _fault_v1(call))
-        elif call.path.startswith("/v2"):
+        elif _is_inference(call.path):
             self._refuse_method(call, "GET", inference_fault)
         else:
             self._refuse_method(call, "GET", _problem_body)
@@ -207,6 +207,11 @@ def _format_v1(call: Call) -> Format:
     if call.headers.get(b"anthropic-version") is not None:
         return ANTHROPIC_MESSAGES
     return OPENAI_CHAT
+
+
+def _is_inference(path: str) -> bool:
+    """Say whether a path is Open Inference's: its clients read errors in their own shape."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def _problem_body(problem: Problem) -> bytes:

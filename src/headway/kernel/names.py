@@ -42,7 +42,8 @@ def unknown_word(word: str, known: Iterable[str], *, what: str) -> str:
     known, shown = sorted(map(str, known)), word[:64]
     guess = nearest(shown, known)
     hint = f"; did you mean {guess!r}?" if guess else ""
-    return f"unknown {what} {shown!r}{hint} (there are: {', '.join(known)})"
+    there = f"there are: {', '.join(known)}" if known else "there are none"
+    return f"unknown {what} {shown!r}{hint} ({there})"
 
 
 def check_text(text: str, *, pointer: str = "", longest: int = 4096) -> str:

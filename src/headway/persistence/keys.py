@@ -102,6 +102,11 @@ class SqlKeys:
         under_way = sum(row.under_way.get(key_id, 0) for row in rows)
         return Use(starts, windows, under_way)
 
+    def in_force(self, *, within: int) -> bool:
+        behind = gateways.c.applied_generation < self._transaction.generation()
+        query = sa.select(gateways.c.boot).where(*_alive(within), behind).limit(1)
+        return self._transaction.row(query) is None
+
 
 def _any_of(starts: Starts) -> sa.ColumnElement[bool]:
     """Say in SQL that a row is of a present window: each of these is one read of the index."""

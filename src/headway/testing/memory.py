@@ -573,6 +573,10 @@ class MemoryKeys(_Repository):
         alive = MemorySpending(self._t).alive(within)
         return Use(starts, windows, sum(start.under_way.get(key_id, 0) for start in alive))
 
+    def in_force(self, *, within: int) -> bool:
+        alive = MemorySpending(self._t).alive(within)
+        return all(start.row.applied_generation >= self._t.generation() for start in alive)
+
     def _used(self, key: Key) -> Key:
         return replace(key, last_used=self._t.key_uses.get(key.id) or key.last_used)
 

@@ -47,7 +47,7 @@ _STORAGE: Final = Kind(
     HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The database or its disk is not free"
 )
 KINDS: Final[Mapping[type[Exception], Kind]] = {
-    Unreadable: Kind(HTTPStatus.BAD_REQUEST, "unreadable", "The body cannot be read"),
+    Unreadable: Kind(HTTPStatus.BAD_REQUEST, "unreadable", "The request cannot be read"),
     errors.Unauthenticated: Kind(HTTPStatus.UNAUTHORIZED, "who-are-you", "Who are you?"),
     errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "not-allowed", "Not allowed"),
     errors.NotFound: Kind(HTTPStatus.NOT_FOUND, "not-found", "Nothing has that name"),

@@ -91,6 +91,8 @@ def _said(detail: ErrorDetails, model: type[BaseModel]) -> str:
         if isinstance(met, str):
             return unknown_word(met[:64], words, what="word")
         return f"must be one of {', '.join(words)}"
+    if isinstance(met, str) and not met and kind.endswith("too_short"):
+        return "must not be empty"
     said = detail["msg"].removeprefix("Input ")
     return said[:1].lower() + said[1:]
 

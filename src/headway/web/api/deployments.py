@@ -89,7 +89,7 @@ class PlanIn(Body):
 class DeploymentsQuery(PageQuery):
     model: Name | None = None
     environment: Name | None = None
-    state: StateName | Literal["active"] | None = None
+    state: Literal[StateName, "active"] | None = None
     """`active`: whatever holds its route."""
 
 

@@ -127,6 +127,8 @@ class KeyShown(Shown):
 class KeyWithUse(KeyShown):
     use: UseShown | None
     """Of the present windows; null: the key has no limits, and nothing is counted for them."""
+    in_force: bool
+    """Every living gateway follows all keys as they are now, this one included."""
 
 
 class KeyMade(KeyShown):
@@ -190,7 +192,11 @@ def show(key_id: str) -> Reply:
     keys, by = services().keys, caller()
     key = keys.get(key_id, by=by)
     use = keys.use(key_id, by=by)
-    shown = KeyWithUse(**dict(_shown(key)), use=None if use is None else _use(key.limits, use))
+    shown = KeyWithUse(
+        **dict(_shown(key)),
+        use=None if use is None else _use(key.limits, use),
+        in_force=keys.in_force(),
+    )
     return Reply(body=shown, revision=key.revision)
 
 

@@ -80,7 +80,7 @@ def lacking(coming: Mapping[str, Any]) -> str:
         return ""
     said = f"about {count(coming['requests'])} more requests"
     if coming["seconds"] is None:
-        return f"{said}; no traffic to say how long"
+        return f"{said}; too little traffic to say how long"
     return f"{said}, {duration_words(coming['seconds'])}"
 
 
