@@ -107,7 +107,7 @@ def test_a_route_that_is_off_says_so(shell: Shell) -> None:
         ("routes explain bot ada --at yesterday", "2026-12-01T09:00:00Z"),
         ("keys create x --model a/b", "/models/0: 'a/b' cannot name a model"),
         ("measurements bot --step 5x", "'5x' is no duration"),
-        ("feedback nothing* correct=1", "must be the x-request-id of an answer"),
+        ("feedback nothing* correct=1", "is no id of a request"),
     ],
 )
 def test_what_the_server_refuses_is_told_in_one_line(
