@@ -269,10 +269,11 @@ def swept(bench: Bench, watch: LimitWatch, sweep: int, *, per_sweep: int, base: 
 def earlier(bench: Bench) -> list[Row]:
     """Show the same failures sooner on one arm than on the other."""
     rows = []
+    # M covers 99 % of the stable version's failures: 46 s where they take 10 s, 23 s where 5 s.
     for case, base, delays, m, last, per_second in (
-        ("same failures, 5 s against 10 s, 100/s", 0.02, (5, 10), 30, 600, 100),
-        ("same failures, 5 s against 10 s, 1,000/s", 0.02, (5, 10), 30, 600, 1_000),
-        ("same failures, 10 s against 5 s, 1,000/s", 0.02, (10, 5), 16, 600, 1_000),
+        ("same failures, 5 s against 10 s, 100/s", 0.02, (5, 10), 46, 600, 100),
+        ("same failures, 5 s against 10 s, 1,000/s", 0.02, (5, 10), 46, 600, 1_000),
+        ("same failures, 10 s against 5 s, 1,000/s", 0.02, (10, 5), 23, 600, 1_000),
         ("time-outs (60 s) against fast failures, 100/s", 0.01, (0, 60), 60, 60, 100),
     ):
         runs = bench.runs(300)

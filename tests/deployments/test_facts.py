@@ -216,6 +216,39 @@ def test_explain_says_how_soon_a_bad_version_would_be_found_out(world: World) ->
     assert 1_300 < int(note.split()[-6].replace(",", "")) < 2_000
 
 
+def test_explain_offers_what_would_be_faster_and_says_what_that_gives_up(world: World) -> None:
+    measured(world, requests=10)
+    document: dict[str, Any] = {
+        "model": MODEL,
+        "to": "1.1.0",
+        "judge": {"worse": {"errors": "any"}},
+        "steps": [
+            {"send": "10%", "until": "not 4x worse"},
+            {"send": "50%", "until": "not 2x worse"},
+            {"send": "100%"},
+        ],
+    }
+    slow: Any = world.deployments.plan(document)
+    wider, time = (note for note in slow["notes"] if note.startswith("faster: "))
+    assert wider.startswith("faster: until not 8x, 4x worse takes ")
+    assert "given up: one that is 4 times worse, instead of 2 times" in wider
+    # It takes as long as it says: ask for that plan.
+    document["steps"][0]["until"] = "not 8x worse"
+    document["steps"][1]["until"] = "not 4x worse"
+    sooner: Any = world.deployments.plan(document)
+    assert sooner["seconds"] < slow["seconds"]
+    assert f"takes {sooner['sentence'].split()[1]} " in wider
+    assert "nothing is proven then" in time
+
+
+def test_explain_offers_nothing_faster_where_proofs_are_quick(world: World) -> None:
+    measured(world, requests=6_000)
+    told: Any = world.deployments.plan(
+        {"model": MODEL, "to": "1.1.0", "judge": {"worse": {"errors": "any"}}}
+    )
+    assert not [note for note in told["notes"] if note.startswith("faster")]
+
+
 def test_explain_takes_an_age_into_account(world: World) -> None:
     measured(world, requests=600)
     world.register("9.0.0", total=10 * MINUTE)

@@ -1,7 +1,7 @@
 """How long a plan takes at today's traffic, step by step, and what a running step still lacks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
@@ -17,6 +17,9 @@ from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.quantity import WHOLE_BP, format_duration
 
 _TWICE: Final = 2.0
+_WIDER: Final = 2.0
+_LONG: Final = HOUR
+"""When proofs take longer than this, `explain` offers what would be faster, ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,11 +245,56 @@ def _found_out(plan: Plan, facts: Facts) -> list[str]:
     return notes
 
 
+def _faster(plan: Plan, facts: Facts, steps: Sequence[Expected]) -> list[str]:
+    """Offer what would be faster where the proofs take long, and say what it would give up."""
+    proofs = [
+        (step.until, of.seconds)
+        for step, of in zip(plan.steps, steps, strict=True)
+        if isinstance(step, Send) and isinstance(step.until, Until)
+    ]
+    seconds = _sum([took for _, took in proofs])
+    if not proofs or (seconds is not None and seconds * SECOND <= _LONG):
+        return []
+    notes = []
+    wide = replace(plan, steps=tuple(map(_widened, plan.steps)))
+    sooner = _sum(
+        [
+            of.seconds
+            for step, of in zip(wide.steps, expected(wide, facts), strict=True)
+            if isinstance(step, Send) and isinstance(step.until, Until)
+        ]
+    )
+    if sooner is not None and seconds is not None and sooner < seconds:
+        factors = ", ".join(f"{until.factor * _WIDER:g}x" for until, _ in proofs)
+        last = proofs[-1][0].factor
+        notes.append(
+            f"faster: until not {factors} worse takes {duration_words(sooner)} instead of "
+            f"{duration_words(seconds)}; given up: one that is {last * _WIDER:g} times worse, "
+            f"instead of {last:g} times, is what the last proof keeps out"
+        )
+    notes.append(
+        "faster: a time instead of a proof (`until: healthy` with an `at_least`, or `for: 1h`); "
+        "given up: nothing is proven then, and what is worse passes unless that is proven in time"
+    )
+    return notes
+
+
+def _widened(step: Step) -> Step:
+    if not isinstance(step, Send) or not isinstance(step.until, Until):
+        return step
+    return replace(step, until=replace(step.until, factor=step.until.factor * _WIDER))
+
+
+def _sum(seconds: Sequence[float | None]) -> float | None:
+    """Add up; None: one of them is not known."""
+    known = [one for one in seconds if one is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+
 def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
     """Return the filled plan with what each step will take: what `explain` prints."""
     steps = expected(plan, facts)
-    known = [step.seconds for step in steps if step.seconds is not None]
-    whole = sum(known) if len(known) == len(steps) else None
+    whole = _sum([step.seconds for step in steps])
     notes: list[str] = []
     if facts.stable is None:
         notes.append("nothing is stable there yet: a first version goes out directly")
@@ -255,6 +303,7 @@ def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
             f"fewer than {FEW} requests in the last 24 hours: nobody can say how long proofs take"
         )
     notes += _found_out(plan, facts)
+    notes += _faster(plan, facts, steps) if facts.stable is not None else []
     if any(not _foreseen(judged) for judged in facts.metrics):
         notes.append("latency is judged as well, and is left out of the forecast")
     return {
