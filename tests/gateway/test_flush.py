@@ -314,3 +314,47 @@ def test_last_flush_and_sign_off_when_it_is_stopped(store: Store) -> None:
     process.reporter.run(stop, lambda: 0.0)
     assert store.ok == 1
     assert store.stopped == ["boot-1"]
+
+
+class Time(threading.Event):
+    """Passes while somebody waits; after so many seconds it is time to stop."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.wakings = 0
+        self._seconds = seconds
+        self.due: dict[float, Callable[[], None]] = {}
+        """What happens meanwhile."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.now += timeout
+        self.wakings += 1
+        for at in [at for at in self.due if at <= self.now]:
+            self.due.pop(at)()
+        if self.now >= self._seconds:
+            self.set()
+        return self.is_set()
+
+
+def test_it_wakes_only_when_something_is_due(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    time = Time(10)
+    process.reporter.run(time, lambda: time.now)
+    assert time.wakings <= 10 * (5 + 1) + 1
+    assert len(store.seen) >= 10
+
+
+def test_a_change_is_acknowledged_as_soon_as_it_is_answered_by(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    answered_by, acknowledged = [1], []
+    process.reporter.applied = lambda: answered_by[-1]
+    time = Time(0.95)
+    time.due[0.3] = lambda: setattr(store, "generation", 2)
+    time.due[0.5] = lambda: answered_by.append(2)
+    time.due[0.6] = lambda: acknowledged.append(store.rows["boot-1"].applied_generation)
+    process.reporter.run(time, lambda: time.now)
+    assert acknowledged == [2]

@@ -24,6 +24,7 @@ from headway.tracking.measurement import Batch, Others
 
 POLL_SECONDS: Final = 0.2
 FLUSH_SECONDS: Final = 1.0
+_SOON: Final = 0.05
 PATIENCE: Final = 5 * SECOND
 """How long the database may be away before the log says so, ms."""
 LIVING: Final = 5 * SECOND
@@ -121,9 +122,15 @@ class Reporter:
         """Step until `stop` is set, then flush a last time and sign off."""
         while not stop.is_set():
             self.step(monotonic())
-            stop.wait(POLL_SECONDS / 4)
+            stop.wait(self._rest(monotonic()))
         self.flush()
         self._attempt("sign off", self._sign_off)
+
+    def _rest(self, now: float) -> float:
+        """Return how long nothing is due; each waking costs the requests a warm cache."""
+        if self._generation != self._acknowledged and not self._failing:
+            return _SOON  # the loop is about to answer by what it was given
+        return max(0.0, min(self._next_poll, self._next_flush) - now)
 
     def state(self) -> dict[str, Any]:
         """Return what `/readyz` says of the database."""
