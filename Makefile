@@ -26,7 +26,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/judge.py
 	$(BIN)/python benchmarks/gateway.py
 
-# The official clients in the two major versions before the locked ones: about a minute.
+# The official clients in the two major versions before the locked ones, and KServe's: a few minutes.
 clients: .venv/.dev
 	BIN=$(BIN) sh requirements/clients.sh -n auto
 
