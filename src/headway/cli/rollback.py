@@ -14,7 +14,9 @@ def rollback() -> None:
 @rollback.command()
 @click.argument("model")
 @click.option("-e", "--environment", default="production", show_default=True)
-@click.option("--to", default="previous", show_default=True, help="Or a version, or a snap_… id.")
+@click.option(
+    "--to", default="previous", show_default=True, help="Or a version, a snap_… id, a time."
+)
 @click.option("--why", required=True)
 def start(model: str, environment: str, to: str, why: str) -> None:
     """Go back; never refused, whatever is running."""
@@ -65,3 +67,14 @@ def list_snapshots(model: str, environment: str, most: int, output: str) -> None
             ("AT", lambda s: moment(s["created_at"])),
         ],
     )
+
+
+@snapshots.command()
+@click.argument("model")
+@click.option("-e", "--environment", default="production", show_default=True)
+@click.option("--reason", default="", help="Shown in the list.")
+def take(model: str, environment: str, reason: str) -> None:
+    """Keep the present state of a route by name, to go back to."""
+    body = {"model": model, "environment": environment, "reason": reason}
+    taken = from_environment().post("/snapshots", body)
+    click.echo(f"{taken['id']} keeps revision {taken['revision']} of {model}/{environment}")
