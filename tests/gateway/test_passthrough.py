@@ -362,6 +362,76 @@ def test_files_that_are_not_there_open_no_breaker(passing: Passing) -> None:
     assert [passing.send("GET", "/v1/files/x")[0] for _ in range(8)] == [404] * 8
 
 
+RESPONSE = {
+    "id": "resp_7", "object": "response", "created_at": 1, "model": "gpt-upstream",
+    "status": "completed", "output": [], "parallel_tool_calls": True, "tool_choice": "auto",
+    "tools": [],
+}  # fmt: skip
+
+
+def test_a_response_that_the_provider_keeps_is_had_from_the_version_that_made_it(
+    passing: Passing,
+) -> None:
+    target = passing.traffic.target(passes=["responses"], apis=["responses"])
+    newer = passing.traffic.target(passes=["responses"], apis=["responses"], model="newer")
+    passing.traffic.serve(
+        route_of("bot", [("stable", "1.0.0", 10_000)]),
+        versions={("bot", "1.0.0"): target, ("bot", "1.1.0"): newer},
+    )
+    passing.answers(RESPONSE)
+    client = passing.traffic.client()
+    made = client.responses.with_raw_response.create(model="bot@1.1.0", input="?")
+    version = made.headers["headway-version"]
+    by = {"Headway-Model": f"bot@{version}"}
+    id_ = made.parse().id
+    kept = client.responses.with_raw_response.retrieve(id_, extra_headers=by)
+    assert (kept.parse().id, kept.headers["headway-version"]) == (id_, "1.1.0")
+    client.responses.cancel(id_, extra_headers=by)
+    client.responses.delete(id_, extra_headers=by)
+    passing.answers({"object": "list", "data": [], "has_more": False})
+    assert client.responses.input_items.list(id_, extra_headers=by).data == []
+    assert [(each.method, each.path) for each in passing.provider.requests[1:]] == [
+        ("GET", "/v1/responses/resp_7"),
+        ("POST", "/v1/responses/resp_7/cancel"),
+        ("DELETE", "/v1/responses/resp_7"),
+        ("GET", "/v1/responses/resp_7/input_items"),
+    ]
+    # What follows on it is an ordinary request, which the provider understands.
+    passing.answers(RESPONSE)
+    client.responses.create(model=f"bot@{version}", input="And?", previous_response_id=id_)
+    sent = passing.provider.requests[-1].json
+    assert (sent["model"], sent["previous_response_id"]) == ("newer", "resp_7")
+
+
+def test_whoever_asks_for_a_kept_response_is_told_how(passing: Passing) -> None:
+    client = passing.traffic.client()
+    with pytest.raises(openai.NotFoundError, match="has 'responses' in `passes`"):
+        client.responses.retrieve("resp_7")
+    passing.traffic.serve(
+        versions={("bot", "1.0.0"): passing.traffic.target(passes=["responses"])}
+    )
+    with pytest.raises(openai.BadRequestError, match="Headway-Model") as raised:
+        client.responses.retrieve("resp_7")
+    assert raised.value.code == "model_missing"
+    passing.answers({})
+    with pytest.raises(openai.NotFoundError, match="no model 'nobody'"):
+        client.responses.retrieve("resp_7", extra_headers={"Headway-Model": "nobody"})
+    assert passing.provider.requests == []
+
+
+def test_batches_of_claudes_messages_pass(passing: Passing) -> None:
+    target = passing.traffic.target(
+        provider="anthropic", base_url=passing.provider.root, passes=["messages/batches"]
+    )
+    passing.traffic.serve(versions={("bot", "1.0.0"): target})
+    passing.answers({"data": [], "has_more": False})
+    gateway = passing.traffic.gateway
+    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0) as client:
+        found = client.messages.batches.list(extra_headers={"Headway-Model": "bot"})
+    assert found.data == []
+    assert passing.received.path.startswith("/v1/messages/batches")
+
+
 def test_claudes_files_pass(passing: Passing) -> None:
     target = passing.traffic.target(
         provider="anthropic", base_url=passing.provider.root, passes=["files"]

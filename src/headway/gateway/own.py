@@ -19,6 +19,7 @@ from headway.gateway.heads import said_with
 from headway.gateway.pipeline import CONTROL, Pipeline, unrouted
 from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
+from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
 from headway.tracking.measurement import Outcome
 from headway.wire.call import Call
@@ -125,7 +126,8 @@ class Models:
             "versions": numbers if ref is None else [release.version],
         }
         if not prepared.metadata:
-            platform = getattr(release.target, "provider", "")
+            target = release.target
+            platform = "" if isinstance(target, LocalTarget) else target.provider
             document = {**names, "platform": platform, "inputs": [], "outputs": []}
             call.respond(200, JSON, orjson.dumps(document))
             return

@@ -39,6 +39,7 @@ from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
+from headway.registry.target import passed_by
 from headway.routing.assignment import NO_HINTS
 from headway.tracking.measurement import Outcome
 from headway.tracking.stamp import SINGLE, flags_of
@@ -578,8 +579,8 @@ def _kind(headers: Fields) -> bytes:
 
 def passing_words(path: str) -> str:
     """Say what would let a path below /v1 through."""
-    first = path[4:].partition("/")[0][:128]
-    return f"a version passes it through whose target has {first!r} in `passes`"
+    word = (passed_by(path[4:]) or path[4:])[:128]
+    return f"a version passes it through whose target has {word!r} in `passes`"
 
 
 def _not_passed(model: str, version: str, path: str) -> Problem:

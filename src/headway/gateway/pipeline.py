@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hmac import compare_digest
+from math import ceil
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -385,7 +386,7 @@ class Pipeline:
         now = self.monotonic()
         leave = breaker.admit(now)
         if leave is None:
-            raise NotAnswered(replace(_CIRCUIT_OPEN, retry_after=int(breaker.wait(now)) + 1))
+            raise NotAnswered(replace(_CIRCUIT_OPEN, retry_after=max(1, ceil(breaker.wait(now)))))
         return leave
 
     def new_unit(self) -> str:

@@ -28,7 +28,7 @@ from headway.gateway.passthrough import Through, passing_words
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.view import View
 from headway.kernel.names import nearest
-from headway.registry.target import OWN_PATHS
+from headway.registry.target import passed_by
 from headway.tracking.measurement import Outcome
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines
@@ -167,7 +167,7 @@ class Gateway:
         fault = _fault_v1(call) if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
-        if path.startswith("/v1/") and path[4:].partition("/")[0] not in OWN_PATHS:
+        if path.startswith("/v1/") and passed_by(path[4:]) is not None:
             hint += f"{'' if guess else ';'} {passing_words(path)}"
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
         self.pipeline.accumulator.unrouted(problem.outcome)

@@ -259,10 +259,20 @@ _HOSTED_FIELDS: Final = (
 _API_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _PASSED: Final = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*\Z")
 _MOST_PASSED: Final = 32
-OWN_PATHS: Final = frozenset(
+_OWN_PATHS: Final = frozenset(
     {"chat", "completions", "embeddings", "messages", "models", "responses"}
 )
 """What gateways answer by themselves, by the first word of the path."""
+_KEPT: Final = ("chat/completions", "messages/batches", "responses")
+"""Of these what lies below: things that providers keep, under ids of theirs."""
+
+
+def passed_by(path: str) -> str | None:
+    """Return the word in `passes` that lets a path below /v1 through; None: there is none."""
+    first = path.partition("/")[0]
+    if first not in _OWN_PATHS:
+        return first
+    return next((each for each in _KEPT if f"{path}/".startswith(f"{each}/")), None)
 
 
 def _hosted(provider: str, fields: Mapping[str, Json], pointer: str) -> HostedTarget:
@@ -373,7 +383,7 @@ def _passes(value: Json, pointer: str) -> tuple[str, ...]:
         path = as_text(each, pointer=at, longest=128)
         if not _PASSED.match(path):
             raise Invalid.at(at, 'must be a path without a slash around it, as in "files"')
-        if path.partition("/")[0] in OWN_PATHS:
+        if passed_by(path) is None:
             raise Invalid.at(at, f"{path!r} is answered by the gateway itself")
         found.add(path)
     return tuple(sorted(found))
