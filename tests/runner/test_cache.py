@@ -145,6 +145,42 @@ def test_what_was_refused_for_its_bytes_is_told_once(tmp_path: Path) -> None:
     assert models.take_corrupt() == ()
 
 
+def test_a_model_that_cannot_be_loaded_rests_ten_times_as_long_as_that_took(
+    tmp_path: Path,
+) -> None:
+    now = [100.0]
+
+    class Broken(Sizes):
+        def load(self, model: bytes) -> Model:
+            now[0] += 3
+            if len(self.loaded) < 2:
+                self.loaded.append(model)
+                raise CannotLoad("it is none") if model == b"1" else MemoryError
+            return super().load(model)
+
+    runtime = Broken()
+    models = Cache(
+        store=Bytes(),
+        runtimes={"onnx": lambda: runtime},
+        limit=100,
+        blackbox=box(tmp_path),
+        monotonic=lambda: now[0],
+    )
+    for digest, words in (("a:1", "it is none"), ("b:2", "more memory")):
+        with pytest.raises(CannotLoad, match=words):
+            models.load(digest)
+        assert words in str(models.refusal(digest))
+    assert models.refusal("c:1") is None
+
+    now[0] = 132.9
+    assert models.refusal("a:1")
+    now[0] = 133.0
+    assert models.refusal("a:1") is None
+    assert models.refusal("b:2")
+    assert models.load("b:2").memory == 2  # whoever asks for a load gets one
+    assert models.refusal("b:2") is None
+
+
 def test_a_model_that_killed_the_runner_twice_is_quarantined_for_an_hour(tmp_path: Path) -> None:
     killed = [die_with(tmp_path, "bad:1") for _ in range(2)]
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from headway.artifacts.artifact import Corrupt
 from headway.runner.blackbox import BlackBox, Suspects
 from headway.runner.cache import Cache
-from headway.runner.ports import OutOfTime, Stop, Tensor, TensorSpec
+from headway.runner.ports import CannotLoad, OutOfTime, Stop, Tensor, TensorSpec
 from headway.runner.server import Runner
 from headway.wire.loop import run as run_on
 from headway.wire.server import serve
@@ -40,6 +42,8 @@ class Scripted:
     def load(self, model: bytes) -> "Session":
         name = model.decode()
         self.loads[name] += 1
+        if name == "broken":
+            raise CannotLoad("it is no model")
         if name.startswith("slow"):
             assert self.may_load.wait(10)
         return Session(name, self)
@@ -131,7 +135,13 @@ Story = Callable[[Peer], Awaitable[None]]
 def with_a_runner(tmp_path: Path, script: Scripted, story: Story) -> None:
     """Tell a story to a runner in which one model runs, and two load, at a time."""
     blackbox = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: 0.0, suspects=Suspects.NONE)
-    cache = Cache(store=script, runtimes={"onnx": lambda: script}, limit=100, blackbox=blackbox)
+    cache = Cache(
+        store=script,
+        runtimes={"onnx": lambda: script},
+        limit=100,
+        blackbox=blackbox,
+        monotonic=partial(next, count()),
+    )
 
     async def told() -> None:
         path = tmp_path / "s"
@@ -218,6 +228,18 @@ def test_whoever_waits_for_a_model_to_be_loaded_for_too_long_is_given_back(
     with_a_runner(tmp_path, script, story)
 
     assert script.loads == {"slow": 1}
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_for_each_request(tmp_path: Path) -> None:
+    script = Scripted()
+
+    async def story(peer: Peer) -> None:
+        assert [await peer.infer("broken") for _ in range(5)] == [500] * 5
+        assert script.loads == {"broken": 1}
+        assert await peer.ask("POST", "/v2/repository/models/broken/load") == 500
+        assert script.loads == {"broken": 2}
+
+    with_a_runner(tmp_path, script, story)
 
 
 @pytest.mark.parametrize("patience", ["", "soon", "-1", "9" * 13])

@@ -1,15 +1,21 @@
 """Loaded models: on first use, each once, the least recently used dropped, pinned ones never."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from headway.artifacts.artifact import Corrupt
 from headway.kernel.errors import HeadwayError, NotFound
 from headway.kernel.names import unknown_word
 from headway.runner.blackbox import BlackBox
 from headway.runner.ports import CannotLoad, CorruptBytes, Runtime, Session, Store
+
+_REST: Final = 10
+"""How many times as long as its load took a model rests that could not be loaded."""
+_LONGEST_REST: Final = 60.0
 
 
 class Quarantined(HeadwayError):
@@ -35,8 +41,10 @@ class Cache:
         runtimes: Mapping[str, Callable[[], Runtime]],
         limit: int,
         blackbox: BlackBox,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`limit`: bytes of all loaded models; the one just loaded may stand above it alone."""
+        self._monotonic = monotonic
         self._store, self._factories, self._limit, self._blackbox = (
             store,
             runtimes,
@@ -49,6 +57,7 @@ class Cache:
         self._pinned: frozenset[str] = frozenset()
         self._runtimes: dict[str, Runtime] = {}
         self._corrupt: set[str] = set()
+        self._resting: dict[str, tuple[float, CannotLoad]] = {}
 
     def ready(self, digest: str) -> Session | None:
         """Return a loaded model at once, or None."""
@@ -74,6 +83,19 @@ class Cache:
         with self._lock:
             return tuple(self._sessions)
 
+    def refusal(self, digest: str) -> CannotLoad | None:
+        """Return why a model could not be loaded a moment ago: it would fail again.
+
+        A load may take a minute of a processor. Were it tried for each request, a model that can
+        never be loaded would keep others from being loaded.
+        """
+        with self._lock:
+            until, error = self._resting.get(digest, (0.0, None))
+            if error is not None and self._monotonic() >= until:
+                del self._resting[digest]
+                return None
+            return error
+
     def load(self, digest: str, runtime: str = "onnx") -> Session:
         """Return the model, loading it from bytes that were hashed in this very call.
 
@@ -92,6 +114,7 @@ class Cache:
             if loading.session is None:
                 raise loading.error or NotFound(digest)
             return loading.session
+        began = self._monotonic()
         try:
             with self._blackbox.busy(digest, loading=True):
                 loading.session = self._runtime(runtime).load(self._store.read(digest))
@@ -101,8 +124,12 @@ class Cache:
                 self._corrupt.add(digest)
             loading.error = CorruptBytes(str(error))
             raise loading.error from error
+        except CannotLoad as error:
+            loading.error = self._rest(digest, began, error)
+            raise
         except MemoryError as error:
-            loading.error = CannotLoad(f"{digest} wants more memory than the runner may use")
+            words = f"{digest} wants more memory than the runner may use"
+            loading.error = self._rest(digest, began, CannotLoad(words))
             raise loading.error from error
         except Exception as error:
             loading.error = error
@@ -113,6 +140,13 @@ class Cache:
             with self._lock:
                 del self._loading[digest]
             loading.done.set()
+
+    def _rest(self, digest: str, began: float, error: CannotLoad) -> CannotLoad:
+        now = self._monotonic()
+        rest = min(_REST * (now - began), _LONGEST_REST)
+        with self._lock:
+            self._resting[digest] = (now + rest, error)
+        return error
 
     def _runtime(self, name: str) -> Runtime:
         if name not in self._factories:
@@ -125,6 +159,7 @@ class Cache:
     def _keep(self, digest: str, session: Session) -> None:
         with self._lock:
             self._sessions[digest] = session
+            self._resting.pop(digest, None)
             held = sum(each.memory for each in self._sessions.values())
             for old in tuple(self._sessions):
                 if held <= self._limit:

@@ -116,6 +116,8 @@ class Runner:
             session = self.cache.ready(digest)
             if session is not None:
                 self._infer(turn, digest, session, body=body)
+            elif (refusal := self.cache.refusal(digest)) is not None:
+                _respond(call, (500, _FAULT, open_inference.error(str(refusal))))
             else:
                 then = partial(self._infer, turn, digest, body=body)
                 loaded = partial(self._loaded, call, digest, then)
