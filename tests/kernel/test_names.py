@@ -1,6 +1,31 @@
-"""Words that are not known are told with the nearest one that is."""
+"""Words that are not known are told with the nearest one; free text is taken as it is."""
 
-from headway.kernel.names import unknown_word
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.kernel.errors import Invalid
+from headway.kernel.names import check_text, unknown_word
+
+NO_TEXT = {"Cc", "Cs"}
+"""What Unicode calls control characters and surrogates."""
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40))
+def test_text_of_any_script_comes_back_as_it_was(text: str) -> None:
+    assert check_text(f"{text}\n\t") == f"{text}\n\t"
+
+
+@pytest.mark.parametrize("code", [*range(0xA1), 0xD7FF, 0xD800, 0xDFFF, 0xE000, 0x10FFFF])
+def test_a_control_character_is_named_but_newline_and_tab_are_taken(code: int) -> None:
+    char = chr(code)
+    if unicodedata.category(char) not in NO_TEXT or char in "\n\t":
+        assert check_text(f"a{char}b") == f"a{char}b"
+        return
+    with pytest.raises(Invalid, match=f"U\\+{code:04X}"):
+        check_text(f"a{char}b")
 
 
 def test_the_nearest_word_and_all_others_are_told() -> None:

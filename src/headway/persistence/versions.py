@@ -134,8 +134,8 @@ class SqlVersions:
             found = found.where(has_tag(self._transaction.dialect, versions.c.tags, *query.tag))
         if query.requirement is not None:
             found = found.where(*_fits(query.requirement))
-        for word in fold(query.q).split():
-            found = found.where(versions.c.search.contains(word, autoescape=True))
+        if words := fold(query.q).split():
+            found = found.where(self._holds(query.model, words))
         rows = self._transaction.rows(found.limit(query.limit + 1))
         items = rows[: query.limit]
         more = len(rows) > query.limit
@@ -143,6 +143,15 @@ class SqlVersions:
             tuple(map(_version, items)),
             write_cursor(query.order, _place(items[-1], columns)) if more else None,
         )
+
+    def _holds(self, model: str, words: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Say in SQL whether a version has each of the words, somewhere."""
+        there = [versions.c.search.contains(word, autoescape=True) for word in words]
+        if self._transaction.dialect != "sqlite":
+            return sa.and_(*there)
+        # Rows are wide: the index on `search` says which ones, and only those are read.
+        alike = sa.select(versions.c.id).where(versions.c.model_id == _id(model), *there)
+        return versions.c.id.in_(alike)
 
     def _check_stored(self, artifact: str | None) -> None:
         if artifact is None:
