@@ -57,6 +57,7 @@ class Authority:
         )
         certificate = (
             self._builder(self._name, self._key.public_key())
+            .issuer_name(self._name)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
@@ -65,31 +66,43 @@ class Authority:
         """What HEADWAY_OUTBOUND_CA is set to."""
         self.roots.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> Any:  # noqa: ANN401 - a builder
-        now = dt.datetime.now(dt.UTC)
+    def _builder(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        begins: dt.timedelta = dt.timedelta(hours=-1),
+    ) -> Any:  # noqa: ANN401 - a builder
+        """Begin a certificate that is valid for two hours from `begins` on, seen from now."""
+        begin = dt.datetime.now(dt.UTC) + begins
         authority = self._key.public_key()
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
+            .not_valid_before(begin)
+            .not_valid_after(begin + dt.timedelta(hours=2))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority), critical=False
             )
         )
 
-    def context(self, name: x509.GeneralName) -> ssl.SSLContext:
-        """Return what a server of that name presents."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def context(
+        self,
+        name: x509.GeneralName,
+        *,
+        begins: dt.timedelta = dt.timedelta(hours=-1),
+        signer: ec.EllipticCurvePrivateKey | None = None,
+    ) -> ssl.SSLContext:
+        """Return what a server of that name presents; it may have signed it itself."""
+        key = signer or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         certificate = (
-            self._builder(subject, key.public_key())
+            self._builder(subject, key.public_key(), begins)
+            .issuer_name(subject if signer else self._name)
             .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .sign(signer or self._key, hashes.SHA256())
         )
         both = self._folder / "server.pem"
         both.write_bytes(
@@ -236,18 +249,25 @@ def test_an_address_is_checked_against_the_certificate_too(authority: Authority)
     assert seen.hosts == []
 
 
-@pytest.mark.parametrize("why", ["unknown authority", "another name"])
+@pytest.mark.parametrize(
+    "why", ["unknown authority", "another name", "expired", "not valid yet", "signed by itself"]
+)
 def test_a_provider_that_cannot_be_believed_hears_nothing_of_the_request(
     tmp_path: Path, authority: Authority, why: str
 ) -> None:
     roots: Path | None = authority.roots
     name: x509.GeneralName = LOCALHOST
+    presented: dict[str, Any] = {
+        "expired": {"begins": dt.timedelta(hours=-3)},
+        "not valid yet": {"begins": dt.timedelta(hours=1)},
+        "signed by itself": {"signer": ec.generate_private_key(ec.SECP256R1())},
+    }
     if why == "unknown authority":
         roots = Authority(tmp_path, "theirs").roots
     if why == "another name":
         name = x509.DNSName("localhost.example.com")
     with (
-        provider(authority.context(name)) as seen,
+        provider(authority.context(name, **presented.get(why, {}))) as seen,
         gateway(f"https://localhost:{seen.port}/v1", roots) as running,
     ):
         status, answer = ask(running)
