@@ -216,6 +216,28 @@ def test_explain_says_how_soon_a_bad_version_would_be_found_out(world: World) ->
     assert 1_300 < int(note.split()[-6].replace(",", "")) < 2_000
 
 
+def test_explain_says_what_else_ends_a_step(world: World) -> None:
+    told: Any = world.deployments.plan(
+        {
+            "model": MODEL,
+            "to": "1.1.0",
+            "why": "a hurry",
+            "steps": [
+                {"check": ["loads"], "within": "5m", "else": "hold"},
+                {"send": "5%", "until": "healthy", "at_least": "500 requests", "at_most": "2h"},
+                {"send": "50%", "at_least": "10m", "at_most": "1h", "else": "advance"},
+                {"send": "100%"},
+            ],
+        }
+    )
+    assert [step["sentence"] for step in told["steps"]] == [
+        "check loads; tried again for 5m, then hold",
+        "send 5% until healthy; not before 500 requests on the new version; after 2h hold",
+        "send 50%; not before 10m; after 1h advance",
+        "send 100%",
+    ]
+
+
 def test_explain_offers_what_would_be_faster_and_says_what_that_gives_up(world: World) -> None:
     measured(world, requests=10)
     document: dict[str, Any] = {

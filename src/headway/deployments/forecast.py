@@ -54,8 +54,28 @@ def expected(plan: Plan, facts: Facts) -> tuple[Expected, ...]:
     found = []
     for step in plan.steps:
         of = {metric: by_step.get(id(step)) for metric, by_step in forecasts.items()}
-        found.append(_expected(step, facts, of))
+        one = _expected(step, facts, of)
+        found.append(replace(one, sentence=f"{one.sentence}{_terms(step)}"))
     return tuple(found)
+
+
+def _terms(step: Step) -> str:
+    """Say what else ends a step, or keeps it from ending."""
+    if isinstance(step, Check):
+        return f"; tried again for {format_duration(step.within)}, then {step.else_}"
+    if not isinstance(step, Send):
+        return ""
+    terms = ""
+    match step.at_least:
+        case Requests(n):
+            terms = f"; not before {n:,} requests on the new version"
+        case int() as lasting:
+            terms = f"; not before {format_duration(lasting)}"
+        case None:
+            pass
+    if step.at_most is not None:
+        terms += f"; after {format_duration(step.at_most)} {step.else_}"
+    return terms
 
 
 def _proves(step: Step) -> bool:
