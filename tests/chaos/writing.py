@@ -80,7 +80,7 @@ def infect(mutant: str, database: Database) -> None:
             viewed.os = _Unsynced()
         case "the view file is written over":
 
-            def save(self: view.ViewFile, document: Any, *, number: int) -> None:  # noqa: ANN401
+            def save(self: view.ViewFile, document: Any, *, number: int) -> None:  # noqa: ANN401 - whatever the test says
                 path = self.path
                 self.path = path.with_name("aside")  # type: ignore[misc]
                 view.ViewFile._save(self, document, number=number)  # type: ignore[attr-defined]

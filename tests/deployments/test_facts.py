@@ -27,7 +27,7 @@ def plan(**judge: Any) -> Plan:  # noqa: ANN401 - the words of `judge`
     return read_plan({"model": "m", "to": "2.0.0", "judge": judge}, {"canary": canary})
 
 
-def fixed(past: Past, *, longest: int = 600 * SECOND, **judge: Any) -> Facts:  # noqa: ANN401
+def fixed(past: Past, *, longest: int = 600 * SECOND, **judge: Any) -> Facts:  # noqa: ANN401 - whatever the test says
     return fix(plan(**judge), past, stable="1.0.0", longest=longest, first_gateway=3)
 
 

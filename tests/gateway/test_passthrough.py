@@ -50,7 +50,7 @@ class Passing:
         self.provider = traffic.provider
         self.serve()
 
-    def serve(self, keys: list[Any] | None = None, **more: Any) -> None:  # noqa: ANN401
+    def serve(self, keys: list[Any] | None = None, **more: Any) -> None:  # noqa: ANN401 - whatever the test says
         self.traffic.serve(
             route_of(
                 "bot", [("stable", "1.0.0", 5_000), ("candidate", "1.1.0", 5_000)], epoch=EPOCH
@@ -68,7 +68,7 @@ class Passing:
     def client(self) -> openai.OpenAI:
         return self.traffic.client().with_options(default_headers={"Headway-Model": "bot"})
 
-    def answers(self, document: object, **more: Any) -> None:  # noqa: ANN401
+    def answers(self, document: object, **more: Any) -> None:  # noqa: ANN401 - whatever the test says
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.provider.script = lambda _: Reply(body=body, **more)
 
@@ -81,7 +81,7 @@ class Passing:
         self,
         method: str,
         path: str,
-        body: Any = None,  # noqa: ANN401
+        body: Any = None,  # noqa: ANN401 - whatever the test says
         **fields: str,
     ) -> tuple[int, dict[str, str], bytes]:
         gateway = self.traffic.gateway

@@ -22,7 +22,7 @@ COURSE = Course(
 )
 
 
-def setback(outcome: Outcome = Outcome.PROVIDER, **more: Any) -> Setback:  # noqa: ANN401
+def setback(outcome: Outcome = Outcome.PROVIDER, **more: Any) -> Setback:  # noqa: ANN401 - whatever the test says
     return Setback(Problem(502, "it failed", outcome, "upstream_error"), **more)
 
 

@@ -46,7 +46,7 @@ def test_request_that_would_be_translated_is_refused(
     speaks: str,
     path: str,
     member: str,
-    kind: Any,  # noqa: ANN401
+    kind: Any,  # noqa: ANN401 - whatever the test says
 ) -> None:
     serve(traffic, speaks)
     messages: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
@@ -92,7 +92,7 @@ def test_tool_with_a_name_of_a_wrong_kind_passes_beside_the_versions(
 def test_answer_that_ends_for_no_word_is_the_providers_fault(
     traffic: Traffic,
     path: str,
-    reason: Any,  # noqa: ANN401
+    reason: Any,  # noqa: ANN401 - whatever the test says
 ) -> None:
     serve(traffic, "openai", apis=["chat"])
     choice = {"index": 0, "message": {"role": "assistant", "content": "x"}}

@@ -23,7 +23,7 @@ def prepare(release: Release) -> Prepared:
 COMPILER = Compiler(prepare, b"k" * 16)
 
 
-def compiled(numbers: list[str], states: dict[str, str] | None = None, **more: Any) -> View:  # noqa: ANN401
+def compiled(numbers: list[str], states: dict[str, str] | None = None, **more: Any) -> View:  # noqa: ANN401 - whatever the test says
     found = document(
         keys=[],
         versions={("Bot", number): TARGET for number in numbers},

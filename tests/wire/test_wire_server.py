@@ -846,7 +846,7 @@ def test_sisters_share_a_listening_socket_and_one_may_leave(run: Run) -> None:
             assert listener is not None
             inherited = socket.socket(fileno=socket.dup(listener.sockets[0].fileno()))
             sisters = App(echo)
-            from headway.wire.server import serve  # noqa: PLC0415
+            from headway.wire.server import serve  # noqa: PLC0415 - for this one test
 
             sister = await serve(inherited, sisters)
             await first.server.drain(1)

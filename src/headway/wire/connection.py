@@ -613,7 +613,7 @@ class ServerProtocol(asyncio.Protocol):
         if call.on_gone is not None:
             try:
                 call.on_gone(call)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - a fault of ours ends one connection, not all
                 self._report(error)
         call._release()
 

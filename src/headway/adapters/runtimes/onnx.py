@@ -54,7 +54,7 @@ class OnnxRuntime:
     def __init__(self) -> None:
         try:
             import numpy as np  # noqa: PLC0415 - an extra, imported where it is first needed
-            import onnxruntime as ort  # noqa: PLC0415
+            import onnxruntime as ort  # noqa: PLC0415 - an extra, 18 MB
         except ImportError as error:
             raise CannotLoad(
                 "models in ONNX need the extra: pip install 'headway[onnx]' "

@@ -160,7 +160,7 @@ class Embeddings:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
-    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002
+    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002 - the protocol's words
         return None
 
     def error(self, reply: Reply) -> dict[str, Any]:

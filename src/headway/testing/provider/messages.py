@@ -47,7 +47,7 @@ class CountTokens:
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         return {"input_tokens": tokens_of(request.json, reply).input}
 
-    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002
+    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002 - the protocol's words
         return None
 
     def error(self, reply: Reply) -> dict[str, Any]:

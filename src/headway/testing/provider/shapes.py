@@ -39,7 +39,7 @@ class Models:
             return {"data": found, "has_more": False, **ends}
         return {"object": "list", "data": found}
 
-    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002
+    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002 - the protocol's words
         return None
 
     def error(self, reply: Reply) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Inference:
             return {"name": model, "versions": [version or "1"], "platform": "scripted", **tensors}
         return {"name": "scripted", "version": "1", "extensions": []}
 
-    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002
+    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002 - the protocol's words
         return None
 
     def error(self, reply: Reply) -> dict[str, Any]:

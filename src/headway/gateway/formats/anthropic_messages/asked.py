@@ -208,7 +208,7 @@ def _part(block: Mapping[str, Any], at: str) -> Part:
             )
 
 
-def _media(kind: Any, source: Mapping[str, Any], at: str, name: str = "") -> Media:  # noqa: ANN401
+def _media(kind: Any, source: Mapping[str, Any], at: str, name: str = "") -> Media:  # noqa: ANN401 - a caller's JSON, of any kind
     match source:
         case {"type": "base64", "media_type": str(media_type), "data": str(data)}:
             return Media(kind, data=data, media_type=media_type, name=name)
