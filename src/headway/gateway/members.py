@@ -1,14 +1,13 @@
 """Members of a request's JSON object, read with errors that name them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from headway.gateway import exact
 from headway.gateway.body import malformed
+from headway.gateway.chat import Part, Text
 from headway.gateway.exchange import NotAnswered
 from headway.kernel.canonical import Json
-
-T = TypeVar("T")
 
 
 def wrong(param: str, what: str) -> NotAnswered:
@@ -67,15 +66,21 @@ def model_of(document: Mapping[str, Any], path: str | None) -> str:
 
 
 def parts(
-    content: Json, at: str, read: Callable[[Mapping[str, Any], str], T], step: str
-) -> list[T]:
-    """Read a list of parts, each an object; `step` writes the place of one, as in `[%d]`."""
+    content: Json, at: str, read: Callable[[Mapping[str, Any], str], Part], step: str
+) -> Iterator[Part]:
+    """Read a content: one text, or a list of parts, each an object.
+
+    `step` writes the place of one part, as in `[%d]`.
+    """
+    if content is None or content == "":
+        return
+    if isinstance(content, str):
+        yield Text(content)
+        return
     if not isinstance(content, list):
         raise wrong(at, "a text or a list of parts")
-    found = []
     for i, part in enumerate(content):
         where = at + step % i
         if not isinstance(part, Mapping):
             raise wrong(where, "an object")
-        found.append(read(part, where))
-    return found
+        yield read(part, where)

@@ -168,12 +168,7 @@ def _messages(value: list[Any]) -> Iterator[Message]:
 
 
 def _parts(content: Json, at: str) -> Iterator[Part]:
-    if content is None or content == "":
-        return
-    if isinstance(content, str):
-        yield Text(content)
-        return
-    yield from members.parts(content, at, _part, ".%d")
+    return members.parts(content, at, _part, ".%d")
 
 
 def _part(block: Mapping[str, Any], at: str) -> Part:

@@ -15,11 +15,11 @@ from headway.gateway.chat import (
     Thinking,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     Untranslatable,
     split_data_url,
 )
+from headway.gateway.openai_words import choice_of, image_at, schema_of, tool_of
 from headway.kernel.canonical import Json
 
 _TRANSLATED: Final = frozenset(
@@ -69,7 +69,6 @@ _HARMLESS: Final[Mapping[str, tuple[Json, ...]]] = {
     "web_search_options": (None,),
 }
 """Fields that only OpenAI's API has, with the values that change nothing."""
-_CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
 def chat_of(document: Mapping[str, Any]) -> Chat:
@@ -85,7 +84,7 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
         messages=messages,
         system=system,
         tools=tuple(_tools(document)),
-        tool_choice=_choice(document.get("tool_choice")),
+        tool_choice=choice_of(document.get("tool_choice"), _named),
         parallel_tools=members.flag(document, "parallel_tool_calls"),
         most_tokens=members.count(document, "max_completion_tokens")
         or members.count(document, "max_tokens"),
@@ -137,13 +136,7 @@ def _schema(value: Json) -> Schema | None:
             f"of the type {kind[:64]!r} is not known to this version's provider: "
             "a `json_schema` is",
         )
-    schema, strict = inner.get("schema"), inner.get("strict")
-    return Schema(
-        schema if isinstance(schema, Mapping) else {},
-        str(inner.get("name") or "answer"),
-        str(inner.get("description") or ""),
-        strict if isinstance(strict, bool) else None,
-    )
+    return schema_of(inner)
 
 
 def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
@@ -156,30 +149,9 @@ def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
         yield tool_of(function, {k: v for k, v in tool.items() if k not in {"type", "function"}})
 
 
-def tool_of(function: Mapping[str, Json], extra: Mapping[str, Json]) -> Tool:
-    """Return a function as OpenAI's chat and our targets write it."""
-    schema, strict = function.get("parameters"), function.get("strict")
-    return Tool(
-        str(function.get("name") or ""),
-        str(function.get("description") or ""),
-        schema if isinstance(schema, Mapping) else None,
-        strict if isinstance(strict, bool) else None,
-        extra,
-    )
-
-
-def _choice(value: Json) -> ToolChoice | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if value not in _CHOICES:
-            raise members.wrong("tool_choice", "auto, none, required or a function")
-        return ToolChoice(_CHOICES[value])  # type: ignore[arg-type] # its words are the values
-    function = value.get("function") if isinstance(value, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    if not isinstance(name, str):
-        raise Untranslatable("tool_choice", "of this kind is not known to this version's provider")
-    return ToolChoice("tool", name)
+def _named(choice: Mapping[str, Any]) -> Json:
+    function = choice.get("function")
+    return function.get("name") if isinstance(function, Mapping) else None
 
 
 # Messages
@@ -226,12 +198,7 @@ def _texts(content: Json, at: str) -> Iterator[Text]:
 
 
 def _parts(content: Json, at: str) -> Iterator[Part]:
-    if content is None or content == "":
-        return
-    if isinstance(content, str):
-        yield Text(content)
-        return
-    yield from members.parts(content, f"{at}.content", _part, "[%d]")
+    return members.parts(content, f"{at}.content", _part, "[%d]")
 
 
 def _part(part: Mapping[str, Json], at: str) -> Part:
@@ -245,10 +212,7 @@ def _part(part: Mapping[str, Json], at: str) -> Part:
         case "refusal", str(text):
             return Refusal(text)
         case "image_url", {"url": str(url)}:
-            media_type, data = split_data_url(url)
-            if data:
-                return Media("image", data=data, media_type=media_type, extra=extra)
-            return Media("image", url=url, extra=extra)
+            return image_at(url, extra)
         case "file", {"file_data": str(url)}:
             media_type, data = split_data_url(url)
             name = inner.get("filename") if isinstance(inner, Mapping) else None

@@ -15,12 +15,12 @@ from headway.gateway.chat import (
     Thinking,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     Untranslatable,
     split_data_url,
 )
 from headway.gateway.formats.openai_responses.merge import variables_of
+from headway.gateway.openai_words import choice_of, image_at, schema_of, tool_of
 from headway.kernel.canonical import Json
 
 _TRANSLATED: Final = frozenset(
@@ -63,7 +63,6 @@ _HARMLESS: Final[Mapping[str, tuple[Json, ...]]] = {
     "top_logprobs": (None, 0),
 }
 """Fields that only this API has, with the values that change nothing."""
-_CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
 
 
 def chat_of(document: Mapping[str, Any]) -> Chat:
@@ -85,7 +84,7 @@ def chat_of(document: Mapping[str, Any]) -> Chat:
         messages=messages,
         system=system,
         tools=tuple(_tools(document)),
-        tool_choice=_choice(document.get("tool_choice")),
+        tool_choice=choice_of(document.get("tool_choice"), _named),
         parallel_tools=members.flag(document, "parallel_tool_calls"),
         most_tokens=members.count(document, "max_output_tokens"),
         temperature=members.number(document, "temperature"),
@@ -114,18 +113,12 @@ def _schema(value: Json) -> Schema | None:
     kind = value.get("type")
     if kind == "text":
         return None
-    schema, strict = value.get("schema"), value.get("strict")
-    if kind != "json_schema" or not isinstance(schema, Mapping):
+    if kind != "json_schema" or not isinstance(value.get("schema"), Mapping):
         raise Untranslatable(
             "text.format",
             f"of the type {str(kind)[:64]!r} is not known to this version's provider",
         )
-    return Schema(
-        schema,
-        str(value.get("name") or "answer"),
-        str(value.get("description") or ""),
-        strict if isinstance(strict, bool) else None,
-    )
+    return schema_of(value)
 
 
 def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
@@ -134,26 +127,11 @@ def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
             raise members.wrong(f"tools[{i}]", "an object")
         if tool.get("type") != "function":
             raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
-        schema, strict = tool.get("parameters"), tool.get("strict")
-        yield Tool(
-            str(tool.get("name") or ""),
-            str(tool.get("description") or ""),
-            schema if isinstance(schema, Mapping) else None,
-            strict if isinstance(strict, bool) else None,
-        )
+        yield tool_of(tool)
 
 
-def _choice(value: Json) -> ToolChoice | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        if value not in _CHOICES:
-            raise members.wrong("tool_choice", "auto, none, required or a function")
-        return ToolChoice(_CHOICES[value])  # type: ignore[arg-type] # its words are the values
-    name = value.get("name") if isinstance(value, Mapping) else None
-    if not isinstance(value, Mapping) or value.get("type") != "function" or not name:
-        raise Untranslatable("tool_choice", "of this kind is not known to this version's provider")
-    return ToolChoice("tool", str(name))
+def _named(choice: Mapping[str, Any]) -> Json:
+    return choice.get("name") if choice.get("type") == "function" else None
 
 
 # Items of the input
@@ -233,12 +211,7 @@ def _reasoning(item: Mapping[str, Any]) -> Thinking:
 
 
 def _parts(content: Json, at: str) -> Iterator[Part]:
-    if content is None or content == "":
-        return
-    if isinstance(content, str):
-        yield Text(content)
-        return
-    yield from members.parts(content, at, _part, "[%d]")
+    return members.parts(content, at, _part, "[%d]")
 
 
 def _part(part: Mapping[str, Any], at: str) -> Part:
@@ -248,10 +221,7 @@ def _part(part: Mapping[str, Any], at: str) -> Part:
         case {"type": "refusal", "refusal": str(text)}:
             return Refusal(text)
         case {"type": "input_image", "image_url": str(url)}:
-            media_type, data = split_data_url(url)
-            if data:
-                return Media("image", data=data, media_type=media_type)
-            return Media("image", url=url)
+            return image_at(url)
         case {"type": "input_file", "file_data": str(url)}:
             media_type, data = split_data_url(url)
             if not data:
