@@ -15,8 +15,9 @@ before a breaker opened is never taken for the one that tries.
 from enum import StrEnum
 from typing import Final
 
-SHARE: Final = 0.2
-"""Retries per request, at most, in the long run."""
+SHARE: Final = 0.15
+"""Retries that a request earns. With what was saved up they are a fifth at most from 200 requests
+of a failure on, which is what a provider that falls over can bear."""
 _CREDIT: Final = 10.0
 """Retries that a version may have saved up; also what it starts with."""
 _LEAST_SEEN: Final = 10
