@@ -6,6 +6,9 @@
     ├── gateway, N  share one listening socket: a dead one's queue is taken by its sister
     └── runner
 
+Each process is started with `-P`: what lies in the folder where somebody types `headway serve` is
+never imported.
+
 Each child gets a pipe as its standard input. Its first line is JSON with what the children share
 (the hop secret); after it the pipe stays open and silent. When the supervisor dies, however it
 dies, the pipe ends and the children leave: never orphans on the port.
@@ -177,7 +180,7 @@ class Supervisor:
         listener = self.socket.fileno() if child.listens else None
         told = {**self.shared, "socket_fd": listener, "before": before, "ready_fd": ready}
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
-            [sys.executable, "-m", "headway.cli", *child.words],
+            [sys.executable, "-P", "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
             pass_fds=[number for number in (listener, ready) if number is not None],
             env=child.reads(self.environment),
@@ -356,7 +359,8 @@ def become_supervisor(
         "drain_s": drain_s,
         "life_line": life_line,
     }
-    os.execv(sys.executable, [sys.executable, "-m", "headway.supervisor", json.dumps(settings)])  # noqa: S606 - our own interpreter, our own words
+    words = ["-P", "-m", "headway.supervisor", json.dumps(settings)]
+    os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - our own interpreter, our own words
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 from tests.chaos.running import until
 from tests.e2e.processes import free_port, processes_of
 
@@ -118,17 +119,30 @@ def test_a_renewal_that_is_asked_for_too_early_ends_nothing(tmp_path: Path) -> N
     assert serve.returncode == 0
 
 
-def test_a_headway_that_another_program_started_ends_with_it(tmp_path: Path) -> None:
-    data = tmp_path / "d"
-    settings = {"HEADWAY_DATA": str(data), "HEADWAY_PORT": str(free_port())}
+def ready(port: int) -> bool:
+    try:
+        found = httpx2.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=10)
+    except httpx2.HTTPError:
+        return False
+    return bool(found.json()["status"] == "ready")
+
+
+def test_a_headway_that_another_program_started_ends_with_it_and_reads_nothing_of_its_folder(
+    tmp_path: Path,
+) -> None:
+    data, port = tmp_path / "d", free_port()
+    for name in ("html", "json", "secrets"):  # a user's own files, called like what we import
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not yours')")
+    settings = {"HEADWAY_DATA": str(data), "HEADWAY_PORT": str(port)}
     with subprocess.Popen(
-        [sys.executable, "-m", "headway.cli", "serve", "--until-input-ends"],
+        [sys.executable, "-P", "-m", "headway.cli", "serve", "--until-input-ends"],
+        cwd=tmp_path,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | settings,
     ) as serve:
-        until(lambda: bool(processes_of(data, "control")), seconds=30, what="control is there")
+        until(lambda: ready(port), seconds=60, what="everything is ready")
         assert serve.stdin is not None
         serve.stdin.close()  # as the kernel does for a program that was killed
         serve.wait(60)

@@ -244,6 +244,25 @@ def test_every_refusal_is_a_problem_that_says_what_to_do(
     assert problem["request_id"] == answer.headers["X-Request-ID"]
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("//api/v1/model", "did you mean /api/v1/models?"),
+        ("//api/v1/models/", "did you mean /api/v1/models?"),
+        ("//api/v1/deployment/dep_1", "did you mean /api/v1/deployments/dep_1?"),
+        ("//api/v1/routes/bot", "did you mean /api/v1/routes/bot/{environment}?"),
+        ("//api/v1/models/bot/version", "did you mean /api/v1/models/bot/versions?"),
+        ("//elsewhere", "nothing is here; /api/v1/openapi.json"),
+    ],
+)
+def test_a_path_that_is_none_is_told_with_the_one_that_was_meant(
+    api: MakeApi, path: str, meant: str
+) -> None:
+    answer = api(None)("GET", path)
+    assert answer.status_code == 404
+    assert meant in answer.get_json()["detail"]
+
+
 def test_every_fault_of_a_body_is_named_at_once(admin: Api) -> None:
     body = {"nmae": "x", "tags": {"a": 1}, "alternative_ids": "b"}
     problem = admin("POST", "/models", body).get_json()

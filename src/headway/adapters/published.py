@@ -43,7 +43,7 @@ def published(upstreams: Sequence[Upstream]) -> Mapping[Upstream, Timeline]:
         name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")
     }
     done = subprocess.run(  # noqa: S603 - this very program
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-P", "-m", __name__],
         input=json.dumps(upstreams),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

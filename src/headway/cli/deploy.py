@@ -8,6 +8,7 @@ import click
 
 from headway.cli.client import REFUSED, Client, Refusal, from_environment, path_of
 from headway.cli.output import as_json, moment, share, show, show_json, show_one
+from headway.kernel.quantity import format_ratio
 
 _GOOD = "deployment.succeeded"
 _LAST = {
@@ -186,7 +187,8 @@ def _interval(metric: dict[str, Any]) -> str:
     if not (metric["candidate_n"] and metric["stable_n"]):
         return "no data"
     low, high = metric["interval"]
-    return f"{low:.2g}x to {'any' if high is None else f'{high:.2g}x'}"
+    upper = "any" if high is None else f"{format_ratio(high)}x"
+    return f"{format_ratio(low)}x to {upper}"
 
 
 @deploy.command()

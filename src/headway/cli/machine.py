@@ -98,7 +98,7 @@ def _read_settings_and_begin_anew(number: int) -> NoReturn:
 
     settings = Settings()
     hand_down(settings, port=settings.port)
-    words = ["-m", "headway.cli", "gateway", "--number", str(number)]
+    words = ["-P", "-m", "headway.cli", "gateway", "--number", str(number)]
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - our own words
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from headway.demo.caller import Caller, Seen
 from headway.demo.telling import Chapter, Ending
+from headway.kernel.quantity import format_ratio
 
 _BAR: Final = 40
 
@@ -150,4 +151,4 @@ def _evidence(metric: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _times(value: float | None, none: str) -> str:
-    return none if value is None else f"{value:.2g}x"
+    return none if value is None else f"{format_ratio(value)}x"

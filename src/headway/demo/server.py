@@ -94,7 +94,7 @@ def headway(*, data: Path, port: int) -> Iterator[str]:
     log = data / "headway.log"
     with log.open("ab") as stream:  # no terminal: so the admin key goes into its file
         process = subprocess.Popen(
-            [sys.executable, "-m", "headway.cli", "serve", "--until-input-ends"],
+            [sys.executable, "-P", "-m", "headway.cli", "serve", "--until-input-ends"],
             env=environment,
             stdin=subprocess.PIPE,  # however this process ends, that does too
             stdout=stream,

@@ -20,6 +20,7 @@ from headway.judge.result import Result, bounded, counted
 from headway.judge.verdict import Verdict
 from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
+from headway.kernel.quantity import format_ratio
 from headway.outbox.event import Event
 from headway.routing.route import Route
 
@@ -260,15 +261,15 @@ def basis(event: Event) -> tuple[str, ...]:
     for row in _rows(verdict.get("metrics")):
         interval = row.get("interval")
         low, high = interval if isinstance(interval, list) else (0.0, None)
-        upper = "any" if high is None else f"{_number(high):.3g}x"
+        upper = "any" if high is None else f"{format_ratio(_number(high))}x"
         metric = str(row.get("metric"))
         candidate, stable = (
             counted(metric, _number(row.get(bad)), int(_number(row.get(n))))
             for bad, n in (("c", "candidate_n"), ("s", "stable_n"))
         )
         line = (
-            f"{metric}: candidate {candidate}, stable {stable}; {_number(low):.2g}x to {upper}; "
-            f"E = {_number(row.get('e')):.3g}"
+            f"{metric}: candidate {candidate}, stable {stable}; "
+            f"{format_ratio(_number(low))}x to {upper}; E = {_number(row.get('e')):.3g}"
         )
         if row.get("e_not") is not None:
             line += f", E' = {_number(row.get('e_not')):.3g}"

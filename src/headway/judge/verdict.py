@@ -21,7 +21,7 @@ from headway.judge.weighing import result_of
 from headway.kernel.canonical import Json, canonical, digest
 from headway.kernel.clock import MINUTE
 from headway.kernel.errors import Invalid
-from headway.kernel.quantity import format_percent
+from headway.kernel.quantity import format_percent, format_ratio
 
 COMPARISON: Final = 0.8
 """The part of alpha that the comparison of both arms may spend."""
@@ -241,9 +241,9 @@ _HOW: Final[dict[Proof | None, str]] = {
 
 def _told(result: Result) -> str:
     low, high = result.interval
-    upper = f"to {high:.2g}" if high is not None else "or more"
+    upper = f"to {format_ratio(high)}" if high is not None else "or more"
     return (
-        f"{result.metric}: {low:.2g} {upper} times the stable version's "
+        f"{result.metric}: {format_ratio(low)} {upper} times the stable version's "
         f"({counted(result.metric, result.candidate_bad, result.candidate_n)} against "
         f"{counted(result.metric, result.stable_bad, result.stable_n)})"
     )

@@ -30,7 +30,7 @@ from headway.judge.evidence import (
 from headway.judge.floor import log_floor, ratio_of_units
 from headway.judge.question import Judged, Question
 from headway.judge.result import Proof, Result
-from headway.kernel.quantity import WHOLE_BP
+from headway.kernel.quantity import WHOLE_BP, format_ratio
 
 ASKED: Final = 100.0
 """The E at which a difference in how often good answers are scored is taken as proven."""
@@ -184,7 +184,7 @@ def _score(judged: Judged, evidence: Evidence, question: Question) -> Result:
     # An arm whose good answers are scored more often is merely asked more often: then its bad
     # scores say nothing of its answers, in either direction.
     good = _good(evidence.current, metric)
-    times = f"good answers of the candidate are scored {_times(good):.2g} times as often"
+    times = f"good answers of the candidate are scored {format_ratio(_times(good))} times as often"
     if log_e(good, null=1.0, bets=SCORE_BETS) >= log(ASKED):
         return replace(answer, log_e=min(answer.log_e, 0.0), note=times)
     if log_e(good, null=1.0, bets=mirrored(SCORE_BETS)) >= log(ASKED):

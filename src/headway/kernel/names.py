@@ -33,9 +33,9 @@ def check_name(name: str, *, what: str, pointer: str = "") -> str:
     return name
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant, or None."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str | None:
+    """Return the known word that was probably meant, or None; `alike`: from 0 to 1, at least."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=alike)
     return found[0] if found else None
 
 

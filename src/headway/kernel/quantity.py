@@ -69,3 +69,12 @@ def parse_share(text: str, *, pointer: str = "") -> int:
 def format_percent(fraction: float) -> str:
     """Write a fraction as a percentage with as few digits as it needs: 0.005 -> "0.5%"."""
     return f"{round(fraction * 100, 6):g}%"
+
+
+def format_ratio(ratio: float) -> str:
+    """Write how many times as much something is: two digits that count, and no powers of ten."""
+    if ratio >= 100:
+        return f"{ratio:,.0f}"
+    if 0 < ratio < 0.01:
+        return "under 0.01"
+    return f"{float(f'{ratio:.2g}'):g}"

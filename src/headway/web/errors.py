@@ -11,17 +11,20 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from headway.kernel import errors
 from headway.kernel.canonical import Json
 from headway.kernel.errors import Fault
+from headway.kernel.names import nearest
 from headway.web.reading import Unreadable
 from headway.web.schemas import dumps
 
 CONTENT_TYPE: Final = "application/problem+json"
 _DOCS: Final = "/docs/errors/"
+_ALIKE: Final = 0.8
+"""Of the words of a path: the others at their places tell what is meant."""
 
 
 class StillRunning(errors.Conflict):
@@ -126,7 +129,8 @@ def _of_the_framework(error: HTTPException) -> Response:
     if code >= 500:
         return _unforeseen(error)
     kind = FRAMEWORK.get(code) or Kind(HTTPStatus(code), "unreadable", HTTPStatus(code).phrase)
-    answer = problem(kind, _DETAILS.get(code) or error.description or kind.title)
+    said = _nowhere() if code == HTTPStatus.NOT_FOUND else _DETAILS.get(code)
+    answer = problem(kind, said or error.description or kind.title)
     for name, value in error.get_headers():
         if name in _KEPT_FIELDS:
             answer.headers[name] = value
@@ -138,11 +142,37 @@ _KEPT_FIELDS: Final = frozenset({"Allow", "Content-Range", "Retry-After"})
 
 _DETAILS: Final = {
     400: "the request cannot be read",
-    404: "nothing is here; /api/v1/openapi.json lists every path",
     405: "this path does not take that method; the header Allow lists those it does",
     413: "the body is larger than what is taken here",
     416: "the range lies outside of the file; the header Content-Range says how long it is",
 }
+
+
+def _nowhere() -> str:
+    """Say that nothing is at this path, and which one was probably meant."""
+    there = request.path[:256].split("/")
+    rules = [rule.rule.split("/") for rule in current_app.url_map.iter_rules()]
+    known = {_filled(rule, there) for rule in rules if _reads_like(rule, there)}
+    guess = nearest("/".join(there), known)
+    hint = f"; did you mean {guess}?" if guess else ""
+    return f"nothing is here{hint}; /api/v1/openapi.json lists every path"
+
+
+def _reads_like(rule: Sequence[str], there: Sequence[str]) -> bool:
+    """Say whether each word of a rule is the one at its place, or nearly."""
+    return all(
+        part.startswith("<") or part == given or nearest(given, [part], alike=_ALIKE)
+        for part, given in zip(rule, there, strict=False)
+    )
+
+
+def _filled(rule: Sequence[str], there: Sequence[str]) -> str:
+    """Put into a rule what stands in its places, as far as there is anything."""
+    given = dict(enumerate(there))
+    return "/".join(
+        (given.get(i) or f"{{{part[1:-1].rpartition(':')[2]}}}") if part.startswith("<") else part
+        for i, part in enumerate(rule)
+    )
 
 
 def _unforeseen(error: Exception) -> Response:

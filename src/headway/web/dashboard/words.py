@@ -9,6 +9,7 @@ from markupsafe import Markup
 from headway.deployments.describe import basis
 from headway.deployments.forecast import duration_words
 from headway.kernel.clock import SECOND
+from headway.kernel.quantity import format_ratio
 from headway.outbox.event import Event
 
 _NBSP: Final = "\u00a0"
@@ -36,7 +37,7 @@ def count(n: float) -> str:
 
 def times(ratio: float) -> str:
     """Write a ratio: `2.7x`."""
-    return f"{ratio:.2g}x" if ratio < 100 else f"{ratio:,.0f}x"
+    return f"{format_ratio(ratio)}x"
 
 
 def grown(of: Sequence[float]) -> str:
