@@ -200,6 +200,44 @@ def test_one_death_is_forgiven(tmp_path: Path) -> None:
     del killed
 
 
+def test_a_model_is_not_blamed_for_what_crashed_beside_it(tmp_path: Path) -> None:
+    held = []
+
+    def crash() -> None:
+        """Leave two models in their slots, and what `faulthandler` writes of one's thread."""
+        beside = box(tmp_path)
+        good, bad = beside.busy("good:1"), beside.busy("bad:1")
+        held.extend((good, bad))  # as long as they are held nothing is cleared
+        good.__enter__()
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(bad.__enter__).result(5)
+            crashed = threads.submit(threading.get_ident).result(5)
+        beside.crash_file.write_text(
+            "Fatal Python error: Segmentation fault\n\n"
+            f"Current thread 0x{crashed:016x} (most recent call first):\n"
+            '  File "onnx.py", line 118 in run\n\n'
+            f"Thread 0x{threading.get_ident():016x} (most recent call first):\n"
+        )
+
+    crash()
+    crash()
+    found = box(tmp_path)
+
+    assert (found.quarantined("bad:1"), found.quarantined("good:1")) == (True, False)
+
+
+def test_who_never_ends_is_alone_to_blame_for_the_end_of_the_runner(tmp_path: Path) -> None:
+    for _ in range(2):
+        ending = box(tmp_path)
+        with ending.busy("good:1"), ending.busy("bad:1", loading=True):
+            ending.accuse("bad:1")
+            left = (tmp_path / "runner-slots.bin").read_bytes()
+        (tmp_path / "runner-slots.bin").write_bytes(left)
+    found = box(tmp_path)
+
+    assert (found.quarantined("bad:1"), found.quarantined("good:1")) == (True, False)
+
+
 def test_a_model_is_not_blamed_for_a_kill_from_outside_while_it_answered(tmp_path: Path) -> None:
     killed = [die_with(tmp_path, "good:1", before=Suspects.LOADING) for _ in range(5)]
 

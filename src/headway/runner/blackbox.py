@@ -6,12 +6,15 @@ the runner; twice within an hour, and it is quarantined for as long.
 
 How the runner died says who is suspected. A busy model stands in a slot most of the time: were it
 blamed for each SIGKILL, an operator who restarts the runner twice would take the stable version
-away from its callers.
+away from its callers; were it blamed for what crashed beside it, so would a bad candidate. So
+`faulthandler` writes down which thread crashed, and who ends the runner for a model clears the
+slots of the others.
 """
 
 import json
 import mmap
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +29,15 @@ _SLOT: Final = 96
 _STRIKES: Final = 2
 _LOADING: Final = " loading"
 """Written after the digest while a model is being loaded."""
+_CRASHED: Final = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
+"""How `faulthandler` writes which thread it was."""
 
 
 class Suspects(StrEnum):
     """Which of the models that were touched when the runner died may have killed it."""
 
     ALL = "all"
-    """It crashed, or nobody knows how it died."""
+    """It crashed, or nobody knows how it died: whoever the crash names, or each of them."""
     LOADING = "loading"
     """It was killed from outside: by a person, or by a kernel that lacked memory to load with.
 
@@ -53,7 +58,11 @@ class BlackBox:
         self._clock, self._monotonic = clock, monotonic
         self._deaths_file = folder / "runner-deaths.json"
         path = folder / "runner-slots.bin"
-        self._deaths = self._recall(_suspected(self._read(path), suspects))
+        self.crash_file = folder / "runner-crash.txt"
+        """Where `faulthandler` shall write; read when the next runner starts."""
+        left = _crashed(self._read(path), self.crash_file)
+        self._deaths = self._recall(_suspected(left, suspects))
+        self.crash_file.write_bytes(b"")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, SLOTS * _SLOT)
@@ -79,7 +88,8 @@ class BlackBox:
             slot = self._free.pop()
             self._since[slot] = (digest, self._monotonic(), loading)
         start = slot * _SLOT
-        text = f"{digest}{_LOADING}" if loading else digest
+        charge = f"{digest}{_LOADING}" if loading else digest
+        text = f"{charge} {threading.get_ident():x}"
         written = text.encode()[:_SLOT].ljust(_SLOT, b"\0")
         self._map[start : start + _SLOT] = written
         try:
@@ -91,6 +101,13 @@ class BlackBox:
             with self._lock:
                 del self._since[slot]
                 self._free.append(slot)
+
+    def accuse(self, digest: str) -> None:
+        """Clear every slot but those of this model: it alone is why the runner ends now."""
+        with self._lock:
+            for slot, (other, _, _) in self._since.items():
+                if other != digest:
+                    self._map[slot * _SLOT : (slot + 1) * _SLOT] = bytes(_SLOT)
 
     def _acquit(self, digest: str) -> None:
         """Forget that the runner was killed while it loaded this: there was memory enough."""
@@ -128,6 +145,18 @@ class BlackBox:
         kept = {digest: times for digest, times in deaths.items() if times}
         self._deaths_file.write_text(json.dumps(kept), "ascii")
         return kept
+
+
+def _crashed(left: list[str], crash_file: Path) -> list[str]:
+    """Return the charges that slots hold; only that of the thread that crashed, if it is known."""
+    try:
+        named = _CRASHED.search(crash_file.read_text("ascii", "replace"))
+    except OSError:
+        named = None
+    charges = [slot.rpartition(" ")[::2] for slot in left]
+    thread = f"{int(named[1], 16):x}" if named else None
+    known = [charge for charge, ident in charges if ident == thread]
+    return known or [charge for charge, _ in charges]
 
 
 def _suspected(left: list[str], suspects: Suspects) -> frozenset[str]:

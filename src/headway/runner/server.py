@@ -89,6 +89,7 @@ class Runner:
             load=LOAD_SECONDS + _GRACE_SECONDS, run=RUN_SECONDS + _GRACE_SECONDS
         )
         if overdue is not None:
+            self.blackbox.accuse(overdue)
             die(overdue)
 
     def _on_body(self, call: Call, body: bytes) -> None:

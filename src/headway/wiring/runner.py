@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -60,6 +61,8 @@ def run(settings: Settings) -> None:
         monotonic=time.monotonic,
         suspects=_suspects(shared),
     )
+    crashes = blackbox.crash_file.open("w")  # open as long as the process lives
+    faulthandler.enable(crashes, all_threads=True)
     store = plugins.store("local", settings.data / "artifacts")
     runner = Runner(
         cache=Cache(
