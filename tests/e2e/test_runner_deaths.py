@@ -111,3 +111,60 @@ def test_a_model_that_crashes_its_runner_twice_is_not_asked_again(
 
 def said(server: Running) -> bytes:
     return server.request("POST", "/v2/models/slow/infer", _BODY).body
+
+
+def endless_step() -> bytes:
+    """A model with one step that nothing can interrupt: 200,000 boxes, each compared to each."""
+    many = 200_000
+    left = np.arange(many, dtype=np.float32) * 2
+    boxes = np.stack([left, np.zeros(many), left + 1, np.ones(many)], axis=1)[None]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["ones", "x"], ["scores"]),
+            helper.make_node("NonMaxSuppression", ["boxes", "scores", "most"], ["kept"]),
+            helper.make_node("Cast", ["kept"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["number"], ["out"], keepdims=1),
+        ],
+        "stuck",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 1])],
+        [
+            numpy_helper.from_array(boxes.astype(np.float32), "boxes"),
+            numpy_helper.from_array(np.ones((1, 1, many), np.float32), "ones"),
+            numpy_helper.from_array(np.array([many], dtype=np.int64), "most"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def test_a_model_that_cannot_be_stopped_ends_the_runner_twice_and_is_alone_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path / "d", monkeypatch) as server:
+        serve_slow_model(server)
+        server.api.post("/models", {"name": "stuck"})
+        target = {
+            "runtime": "onnx",
+            "artifact": server.api.upload(endless_step()),
+            "timeouts": {"total": "1s"},
+        }
+        server.api.post("/models/stuck/versions", {"version": "1.0.0", "target": target})
+        arm = {"key": "stable", "version": "1.0.0", "role": "stable", "share_bp": 10_000}
+        server.request("PUT", "/api/v1/routes/stuck/production", {"rules": [{"arms": [arm]}]})
+        until(lambda: stuck(server)[0] == 504, seconds=30, what="the first time-out")
+        with callers(server):
+            until(
+                lambda: quarantined(stuck(server)), seconds=90, what="the end of its second runner"
+            )
+        until(lambda: ask(server) == 200, seconds=30, what="an answer of the model beside it")
+        assert server.log().count("neither ended nor could be stopped") == 2
+
+
+def stuck(server: Running) -> tuple[int, bytes]:
+    answer = server.request("POST", "/v2/models/stuck/infer", _BODY)
+    return answer.status, answer.body
+
+
+def quarantined(answer: tuple[int, bytes]) -> bool:
+    return answer[0] == 500 and b"killed the runner twice" in answer[1]

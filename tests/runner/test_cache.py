@@ -201,7 +201,7 @@ def test_one_death_is_forgiven(tmp_path: Path) -> None:
 
 
 def test_a_model_is_not_blamed_for_what_crashed_beside_it(tmp_path: Path) -> None:
-    held = []
+    held: list[AbstractContextManager[None]] = []
 
     def crash() -> None:
         """Leave two models in their slots, and what `faulthandler` writes of one's thread."""
@@ -291,9 +291,9 @@ def test_nobody_is_blamed_for_a_death_that_nobody_saw(tmp_path: Path) -> None:
 def test_what_runs_for_too_long_is_named(tmp_path: Path) -> None:
     now = [0.0]
     watched = BlackBox(tmp_path, clock=lambda: 0, monotonic=lambda: now[0], suspects=Suspects.ALL)
-    with watched.busy("slow:1"):
+    with watched.busy("slow:1", within=10), watched.busy("patient:1", within=20):
         now[0] = 9.0
-        assert watched.overdue(load=5, run=10) is None
+        assert watched.overdue() is None
         now[0] = 11.0
-        assert watched.overdue(load=5, run=10) == "slow:1"
-    assert watched.overdue(load=5, run=10) is None
+        assert watched.overdue() == "slow:1"
+    assert watched.overdue() is None

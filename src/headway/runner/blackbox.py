@@ -12,6 +12,7 @@ slots of the others.
 """
 
 import json
+import math
 import mmap
 import os
 import re
@@ -72,7 +73,7 @@ class BlackBox:
         self._map[:] = bytes(SLOTS * _SLOT)
         self._lock = threading.Lock()
         self._free = list(range(SLOTS))
-        self._since: dict[int, tuple[str, float, bool]] = {}
+        self._busy: dict[int, tuple[str, float]] = {}
 
     def quarantined(self, digest: str) -> bool:
         hour_ago = self._clock() - HOUR
@@ -82,11 +83,13 @@ class BlackBox:
         )
 
     @contextmanager
-    def busy(self, digest: str, *, loading: bool = False) -> Iterator[None]:
-        """Stand in a slot while the model is touched."""
+    def busy(
+        self, digest: str, *, loading: bool = False, within: float = math.inf
+    ) -> Iterator[None]:
+        """Stand in a slot while the model is touched, for at most so many seconds: `overdue`."""
         with self._lock:
             slot = self._free.pop()
-            self._since[slot] = (digest, self._monotonic(), loading)
+            self._busy[slot] = (digest, self._monotonic() + within)
         start = slot * _SLOT
         charge = f"{digest}{_LOADING}" if loading else digest
         text = f"{charge} {threading.get_ident():x}"
@@ -99,13 +102,13 @@ class BlackBox:
         finally:
             self._map[start : start + _SLOT] = bytes(_SLOT)
             with self._lock:
-                del self._since[slot]
+                del self._busy[slot]
                 self._free.append(slot)
 
     def accuse(self, digest: str) -> None:
         """Clear every slot but those of this model: it alone is why the runner ends now."""
         with self._lock:
-            for slot, (other, _, _) in self._since.items():
+            for slot, (other, _) in self._busy.items():
                 if other != digest:
                     self._map[slot * _SLOT : (slot + 1) * _SLOT] = bytes(_SLOT)
 
@@ -115,12 +118,12 @@ class BlackBox:
             if self._deaths.pop(f"{digest}{_LOADING}", None):
                 self._deaths_file.write_text(json.dumps(self._deaths), "ascii")
 
-    def overdue(self, *, load: float, run: float) -> str | None:
-        """Return a digest that has been busy for longer than that many seconds, or None."""
+    def overdue(self) -> str | None:
+        """Return a digest that has been busy for longer than it was given, or None."""
         now = self._monotonic()
         with self._lock:
-            for digest, since, loading in self._since.values():
-                if now - since > (load if loading else run):
+            for digest, until in self._busy.values():
+                if now > until:
                     return digest
         return None
 

@@ -15,6 +15,8 @@ from headway.runner.ports import CannotLoad, CorruptBytes, Runtime, Session, Sto
 
 _REST: Final = 10
 """How many times as long as its load took a model rests that could not be loaded."""
+_LOAD_SECONDS: Final = 125.0
+"""A load of 120 s has not ended; 5 s later the runner does, since nothing else ends a load."""
 _LONGEST_REST: Final = 60.0
 
 
@@ -116,7 +118,7 @@ class Cache:
             return loading.session
         began = self._monotonic()
         try:
-            with self._blackbox.busy(digest, loading=True):
+            with self._blackbox.busy(digest, loading=True, within=_LOAD_SECONDS):
                 loading.session = self._runtime(runtime).load(self._store.read(digest))
             self._keep(digest, loading.session)
         except (Corrupt, NotFound) as error:

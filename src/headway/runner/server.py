@@ -32,8 +32,8 @@ from headway.runner.ports import CannotLoad, CannotRun, CorruptBytes, OutOfTime,
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, write_fields
 
-LOAD_SECONDS: Final = 120.0
 RUN_SECONDS: Final = 600.0
+"""Where nobody says how long a version has."""
 _GRACE_SECONDS: Final = 5.0
 _WAITING: Final = 256
 _WAITS_AT_MOST: Final = 0.9
@@ -85,9 +85,7 @@ class Runner:
 
     def watch(self, _now: float, *, die: Callable[[str], None]) -> None:
         """Die of a model that neither ends nor can be stopped; the supervisor starts us anew."""
-        overdue = self.blackbox.overdue(
-            load=LOAD_SECONDS + _GRACE_SECONDS, run=RUN_SECONDS + _GRACE_SECONDS
-        )
+        overdue = self.blackbox.overdue()
         if overdue is not None:
             self.blackbox.accuse(overdue)
             die(overdue)
@@ -149,7 +147,8 @@ class Runner:
         version = (call.headers.get(b"headway-model-version") or b"").decode("latin-1")
         said = call.headers.get(b"inference-header-content-length")
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(RUN_SECONDS, stop.ask)
+        limit = turn.patience or RUN_SECONDS
+        timer = loop.call_later(limit, stop.ask)
 
         def run() -> _Answer:
             try:
@@ -162,7 +161,7 @@ class Runner:
                     json_length=open_inference.json_length(said, body),
                 )
                 turn.began = time.monotonic()
-                with self.blackbox.busy(digest):
+                with self.blackbox.busy(digest, within=limit + _GRACE_SECONDS):
                     outputs = session.run(inference.inputs, inference.outputs, stop)
                 text, length = open_inference.answer(inference, model, version, outputs)
                 return 200, _JSON if length is None else _binary(length), text
