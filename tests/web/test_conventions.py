@@ -1,5 +1,6 @@
 """What holds for every operation: who may, what is refused, how it is said, what a repeat gets."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -278,6 +279,18 @@ def test_every_fault_of_a_body_is_named_at_once(admin: Api) -> None:
 def test_a_body_of_more_than_a_mebibyte_is_too_large(admin: Api) -> None:
     body = {"name": "bot", "description": "x" * (1 << 20)}
     assert admin("POST", "/models", body).status_code == 413
+
+
+def test_a_body_without_a_length_is_not_read_in_part(app: Flask, world: World) -> None:
+    padded = b'{"name": "bot"}' + b" " * (1 << 20)
+    answer = app.test_client().post(
+        "/api/v1/models",
+        input_stream=io.BytesIO(padded),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {world.key('admin')}"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, answer.get_json()["title"]) == (413, "Too many bytes")
 
 
 def test_a_packed_body_is_refused(admin: Api) -> None:

@@ -38,7 +38,7 @@ from headway.services import Services
 from headway.web import errors
 from headway.web.live import Viewers
 from headway.web.patience import Failures
-from headway.web.reading import read_json
+from headway.web.reading import read_json, whole_body
 from headway.web.schemas import Body, Query, Shown
 from headway.web.transaction import Joined, attempt, only_reading, whole_request
 from headway.web.validation import read_body, read_query
@@ -182,14 +182,14 @@ class Operation:
 
     def _body(self, takes: type[Body]) -> object:
         declared = self.declaration
-        if declared.optional_body and not request.content_length and not request.get_data():
+        if declared.optional_body and not request.content_length and not whole_body(request):
             return read_body({}, takes)
         check_media(request, declared.media)
         if request.mimetype == FORM:
             return read_body(_form(request), takes)
         if request.mimetype not in {JSON, MERGE_PATCH}:
             return None
-        document = read_json(request.get_data())
+        document = read_json(whole_body(request))
         return document if declared.read_by_service else read_body(document, takes)
 
     def _answer(self, arguments: Mapping[str, object]) -> Response:
@@ -198,7 +198,7 @@ class Operation:
     def _once(self, arguments: Mapping[str, object], key: str) -> Response:
         """Carry a create out once for each key; a repeat is given the first answer again."""
         scope = Scope(key_id=caller().id, method=request.method, path=request.path, key=key)
-        digest = hashlib.sha256(request.get_data()).hexdigest()
+        digest = hashlib.sha256(whole_body(request)).hexdigest()
         if (kept := _kept(scope, digest)) is not None:
             return kept
         with state().running.one(scope):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import yaml
+from flask import Request
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -48,6 +49,15 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class Unreadable(HeadwayError):
     """The bytes are not what their media type says."""
+
+
+def whole_body(asked: Request) -> bytes:
+    """Return the body, or raise `TooLarge`: of one without a length only a beginning is read."""
+    body = asked.get_data()
+    limit = asked.max_content_length
+    if limit is not None and asked.content_length is None and len(body) >= limit:
+        raise TooLarge(f"the body is larger than what is taken here: {limit:,} bytes")
+    return body
 
 
 def read_json(data: bytes) -> Mapping[str, Json]:

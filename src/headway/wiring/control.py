@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cheroot.wsgi import Server
 from flask import Blueprint, Flask
 
 from headway.adapters import published
@@ -60,6 +59,7 @@ from headway.wiring.logs import configure
 from headway.wiring.loops import Loops
 from headway.wiring.outbound import outbound
 from headway.wiring.rootkey import load_root_key
+from headway.wiring.server import server_of
 
 _NICENESS: Final = 10
 _RECONCILE: Final = 0.25
@@ -251,17 +251,7 @@ def _serve(settings: Settings, shared: Shared, control: Control, create_app: Cre
         raise SystemExit(78)
     with suppress(FileNotFoundError):
         path.unlink()
-    server = Server(
-        str(path),
-        app,
-        numthreads=settings.threads,
-        max=settings.threads,
-        request_queue_size=256,
-        timeout=600,
-        shutdown_timeout=10,
-        server_name="headway",
-    )
-    server.max_request_header_size = 64 << 10
+    server = server_of(app, path, threads=settings.threads)
     stopping = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:

@@ -27,7 +27,7 @@ from headway.web.operation import (
     services,
     state,
 )
-from headway.web.reading import SentPlan, read_yaml
+from headway.web.reading import SentPlan, read_yaml, whole_body
 from headway.web.schemas import (
     Because,
     Body,
@@ -416,7 +416,7 @@ class _Plan:
     ) -> None:
         # JSON was read before the view; YAML is read here, since only plans take it.
         if asked is None:
-            asked = read_yaml(request.get_data())
+            asked = read_yaml(whole_body(request))
         self._plan = asked
         self.document = asked.document if isinstance(asked, SentPlan) else asked
         for what, value in (
