@@ -1,9 +1,10 @@
 """CPU per request of a gateway beside nginx's proxy_pass: same upstream, same load, one run.
 
 Prints ratios and gates nothing. Needs nginx; both proxies are held to one core, the upstream and
-the callers to the other. CPU is what the operating system charged the proxy's process. Beside the
-CPU: how much later an answer comes than through nginx at 20 requests a second, what a thousand
-streams at once hold in memory, and what a control plane that is kept busy does to the traffic.
+the callers to the other. CPU is what the operating system charged the proxy's process, and for
+ours also the scribe, which speaks to the database for it. Beside the CPU: how much later an answer
+comes than through nginx at 20 requests a second, what a thousand streams at once hold in memory,
+and what a control plane that is kept busy does to the traffic.
 
     python benchmarks/gateway.py [seconds per measurement] [--json FILE] [--litellm PROGRAM]
 
@@ -290,15 +291,15 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
-def gateway_of(data: Path) -> int:
-    """Find the one gateway process that works on this data."""
+def process_of(data: Path, kind: str) -> int:
+    """Find the one process of a kind that works on this data."""
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
             environment = (entry / "environ").read_bytes()
-            if b"gateway" in words and f"HEADWAY_DATA={data}".encode() in environment:
+            if kind.encode() in words and f"HEADWAY_DATA={data}".encode() in environment:
                 return int(entry.name)
-    raise SystemExit("no gateway is running")
+    raise SystemExit(f"no {kind} is running")
 
 
 def prepare(api: Api) -> None:
@@ -348,7 +349,7 @@ class Report:
         print(f"{name:48}{middle:9.2f} {unit} ({low:.2f} - {high:.2f}){told}", flush=True)
 
 
-def cpu_of_calls(report: Report, key: str, pid: int, worker: int) -> None:
+def cpu_of_calls(report: Report, key: str, pids: Sequence[int], worker: int) -> None:
     print(f"{'':32}{'headway µs':>12}{'nginx µs':>12}{'ratio':>8}{'min - max':>14}{'budget':>8}")
     cases: list[tuple[str, list[bytes], float | None]] = [
         ("1 KB chat call, splice", posts(CHAT_PATH, "splice", key, size=900), 4.0),
@@ -361,7 +362,7 @@ def cpu_of_calls(report: Report, key: str, pid: int, worker: int) -> None:
     for name, requests, budget in cases:
         own, peer = [], []
         for _ in range(ROUNDS):  # interleaved: a noisy minute hits both
-            own.append(measure(HEADWAY, [pid], requests, report.seconds))
+            own.append(measure(HEADWAY, pids, requests, report.seconds))
             peer.append(measure(NGINX, [worker], requests, report.seconds))
         report.ratio(name, own, peer, budget)
 
@@ -506,11 +507,15 @@ def main() -> None:
             with headway(data=folder / "data", port=HEADWAY) as url:
                 api = Api(url, (folder / "data" / "admin.key").read_text("ascii").strip())
                 prepare(api)
-                pid = gateway_of(folder / "data")
-                os.sched_setaffinity(pid, PROXY_CORE)
-                cpu_of_calls(report, api.key, pid, worker)
+                pid, scribe = (process_of(folder / "data", k) for k in ("gateway", "scribe"))
+                for each in (pid, scribe):
+                    os.sched_setaffinity(each, PROXY_CORE)
+                cpu_of_calls(report, api.key, [pid, scribe], worker)
                 added_latency(report, api.key)
                 memory_of_streams(report, api.key, pid)
+                report.value(
+                    "resident of the scribe, for all gateways", [resident(scribe)], "MB", None
+                )
                 beside_a_busy_control(report, api.key, upstream.pid)
             if wanted.litellm is not None:
                 litellm(report, folder, wanted.litellm, worker)

@@ -7,7 +7,7 @@ what it saw, and fails if one of these does not hold:
 - each request came to the provider as often as its answer implies, and no other came;
 - what the gateway counted, by outcome, is what callers and provider saw, to the request;
 - no connection to the provider is left when nobody asks any more;
-- the gateway's memory is within 5 % of what it was after the warm-up.
+- the memory of the gateway and of the scribe is within 5 % of what it was after the warm-up.
 
     python benchmarks/soak.py [seconds]
 """
@@ -23,11 +23,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from headway.demo.server import Api, headway
 from headway.testing.provider import Reply, ScriptedProvider
@@ -215,15 +215,15 @@ def connections_to(port: int) -> int:
     return found
 
 
-def gateway_of(data: Path) -> int:
-    """Find the one gateway process that works on this data."""
+def process_of(data: Path, kind: str) -> int:
+    """Find the one process of a kind that works on this data."""
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
             environment = (entry / "environ").read_bytes()
-            if b"gateway" in words and f"HEADWAY_DATA={data}".encode() in environment:
+            if kind.encode() in words and f"HEADWAY_DATA={data}".encode() in environment:
                 return int(entry.name)
-    raise SystemExit("no gateway is running")
+    raise SystemExit(f"no {kind} is running")
 
 
 def prepare(api: Api, base_url: str) -> None:
@@ -248,19 +248,24 @@ def wait(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
         time.sleep(0.25)
 
 
-async def traffic(port: int, key: str, seen: Seen, pid: int) -> list[tuple[float, int]]:
-    """Let callers ask for so long; return the gateway's memory over time."""
+Memory: TypeAlias = dict[str, list[tuple[float, int]]]
+"""What each process has resident, KiB, over time."""
+
+
+async def traffic(port: int, key: str, seen: Seen, pids: Mapping[str, int]) -> Memory:
+    """Let callers ask for so long; return over time what the processes have in memory."""
     began = time.monotonic()
     until = began + SECONDS
     numbers = itertools.count()
     tasks = [
         asyncio.create_task(Caller(port, key, seen, numbers).run(until)) for _ in range(CALLERS)
     ]
-    memory = []
+    memory: Memory = {kind: [] for kind in pids}
     while not all(task.done() for task in tasks):
         await asyncio.sleep(SAMPLE)
         seen.settle()
-        memory.append((time.monotonic() - began, resident(pid)))
+        for kind, pid in pids.items():
+            memory[kind].append((time.monotonic() - began, resident(pid)))
     await asyncio.gather(*tasks)
     return memory
 
@@ -282,7 +287,7 @@ def growth(memory: list[tuple[float, int]]) -> tuple[float, float] | None:
     return statistics.median(kept[:part]) / 1024, statistics.median(kept[-part:]) / 1024
 
 
-def report(seen: Seen, memory: list[tuple[float, int]], told: Counter[str], left: int) -> int:
+def report(seen: Seen, memory: Memory, told: Counter[str], left: int) -> int:
     """Print what was seen; return how many promises were broken."""
     broken = []
     print(f"{sum(seen.kinds.values()):,} requests in {SECONDS:g} s: {dict(seen.kinds)}")
@@ -298,13 +303,16 @@ def report(seen: Seen, memory: list[tuple[float, int]], told: Counter[str], left
     print(f"{left} connections to the provider are left")
     if left:
         broken.append("connections to the provider are left")
-    found = growth(memory)
-    if found is None:
-        print(f"memory: {memory[-1][1] / 1024:.1f} MiB at the end (too short to say more)")
-    else:
-        print(f"memory: {found[0]:.1f} MiB after the warm-up, {found[1]:.1f} MiB at the end")
-        if found[1] > found[0] * GROWTH:
-            broken.append("the gateway's memory grows")
+    for kind, sizes in memory.items():
+        found = growth(sizes)
+        if found is None:
+            last = sizes[-1][1] / 1024
+            print(f"memory of the {kind}: {last:.1f} MiB at the end (too short to say more)")
+        else:
+            begin, end = found
+            print(f"memory of the {kind}: {begin:.1f} MiB after the warm-up, {end:.1f} at the end")
+            if end > begin * GROWTH:
+                broken.append(f"the memory of the {kind} grows")
     for words in broken:
         print(f"BROKEN: {words}")
     return len(broken)
@@ -324,7 +332,8 @@ def main() -> int:
             prepare(api, provider.url)
             warm = counted(api)
             seen.arrived.clear()
-            memory = asyncio.run(traffic(port, api.key, seen, gateway_of(data)))
+            pids = {kind: process_of(data, kind) for kind in ("gateway", "scribe")}
+            memory = asyncio.run(traffic(port, api.key, seen, pids))
             with suppress(SystemExit):
                 wait(lambda: counted(api) - warm == seen.outcomes, "the counts", 20)
             with suppress(SystemExit):
