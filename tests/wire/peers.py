@@ -154,6 +154,12 @@ async def serving(
         await server.close()
 
 
+async def turns(count: int = 500) -> None:
+    """Let the loop turn so often that what comes by itself has come; no time is waited for."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until something is so."""
     async with asyncio.timeout(10):

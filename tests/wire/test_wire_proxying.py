@@ -5,7 +5,16 @@ import hashlib
 import resource
 
 import pytest
-from tests.wire.peers import App, Run, answering, read_request, serving, until, upstream
+from tests.wire.peers import (
+    App,
+    Run,
+    answering,
+    read_request,
+    serving,
+    turns,
+    until,
+    upstream,
+)
 
 from headway.wire.call import Call
 from headway.wire.framing import Headers, chunk, end_to_end, request_head, write_fields
@@ -124,7 +133,7 @@ def test_a_large_body_passes_both_ways_in_bounded_memory(run: Run, *, chunked: b
 
                 pushing = asyncio.create_task(push())
                 # A caller that waits at first: what comes back must not pile up with us.
-                await asyncio.sleep(0.05)
+                await turns()
                 await caller.head()
                 digest = hashlib.sha256()
                 got = 0

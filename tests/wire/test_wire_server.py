@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.wire.peers import App, Clock, Run, Served, echo, serving, until
+from tests.wire.peers import App, Clock, Run, Served, echo, serving, turns, until
 
 from headway.wire.call import Call
 from headway.wire.connection import ServerLimits
@@ -46,7 +46,7 @@ async def pass_time(served: Served, clock: Clock, seconds: float) -> None:
     for _ in range(round(seconds * 4)):
         clock.now += 0.25
         served.server.sweep()
-    await asyncio.sleep(0.005)
+    await turns(20)
 
 
 # Answers
@@ -293,7 +293,7 @@ def test_a_body_is_streamed_and_reading_can_pause(run: Run) -> None:
             await until(lambda: len(sink.body) == 100_000)
             app.calls[0].pause_reading()
             caller.writer.write(b"x" * (size - 100_000))
-            await asyncio.sleep(0.05)
+            await turns()
             # What the engine had in hand may still come, the rest stays with the caller.
             assert len(sink.body) < 1_000_000
             assert caller.writer.transport.get_write_buffer_size() > 1_000_000
@@ -359,7 +359,7 @@ def test_100_continue_is_said_once_the_body_is_wanted(run: Run) -> None:
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
             )
             await until(lambda: app.calls)
-            await asyncio.sleep(0.005)
+            await turns()
             assert not caller.reader._buffer  # type: ignore[attr-defined]
             echo(app.calls[0])
             got = await caller.reader.readuntil(b"\r\n\r\n")
@@ -475,7 +475,7 @@ def test_nothing_is_read_while_calls_wait(run: Run) -> None:
             await until(lambda: app.calls)
             caller.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n")
             caller.writer.write(b"x" * 20_000_000)
-            await asyncio.sleep(0.05)
+            await turns()
             assert caller.writer.transport.get_write_buffer_size() > 1_000_000
             caller.writer.transport.abort()
 
@@ -549,7 +549,7 @@ def test_a_head_must_be_complete_in_ten_seconds(run: Run) -> None:
             for _ in range(9):
                 await pass_time(served, clock, 1)
                 await caller.send(b"X-A: b\r\n")
-                await asyncio.sleep(0.002)
+                await turns()
             assert served.server.connections
             await pass_time(served, clock, 2)
             assert (await caller.answer())[0] == 408

@@ -18,6 +18,7 @@ from tests.wire.peers import (
     answering,
     read_request,
     silent,
+    turns,
     until,
     upstream,
 )
@@ -890,7 +891,7 @@ def test_a_paused_answer_stays_with_the_upstream(run: Run) -> None:
             sending = pool.send(to(up), GET, b"", heard, WAITS)
             heard.on_answer = sending.pause
             await until(lambda: heard.status)
-            await asyncio.sleep(0.05)
+            await turns()
             assert sent < size
             assert heard.size < 1_000_000
             sending.resume()
