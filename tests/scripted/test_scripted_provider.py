@@ -161,6 +161,37 @@ def test_inference_is_read_by_tritons_client(provider: ScriptedProvider) -> None
     client.close()
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("FP32", np.array([0.5, -1.5], np.float32)),
+        ("FP16", np.array([0.5, -1.5], np.float16)),
+        ("INT8", np.array([1, -2], np.int8)),
+        ("UINT64", np.array([1, 2**64 - 1], np.uint64)),
+        ("BOOL", np.array([True, False])),
+        ("BYTES", np.array(["", "grün"], np.object_)),
+    ],
+)
+def test_raw_tensors_come_back_with_their_values(
+    provider: ScriptedProvider,
+    kind: str,
+    values: Any,  # noqa: ANN401 - an array of any type
+) -> None:
+    provider.script = lambda _: Reply()
+    client = triton.InferenceServerClient(provider.root.removeprefix("http://"))
+    tensors = [triton.InferInput(name, [2], kind) for name in "xy"]
+    tensors[0].set_data_from_numpy(values)
+    tensors[1].set_data_from_numpy(values[::-1].copy())
+    answer = client.infer("digits", tensors)
+    client.close()
+    found = [[_text(each) for each in answer.as_numpy(name).tolist()] for name in "xy"]
+    assert found == [values.tolist(), values.tolist()[::-1]]
+
+
+def _text(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def test_unknown_path_is_not_found(provider: ScriptedProvider) -> None:
     provider.script = lambda _: Reply()
     connection = http.client.HTTPConnection("127.0.0.1", provider.port)

@@ -4,6 +4,7 @@ import re
 from typing import Any, Final, Protocol
 
 from headway.testing.provider.chat import ChatCompletions, Embeddings, openai_error
+from headway.testing.provider.inference import Inference
 from headway.testing.provider.messages import CountTokens, Messages
 from headway.testing.provider.reply import Received, Reply, Said, sse
 from headway.testing.provider.responses import Responses
@@ -56,46 +57,6 @@ def _gpt(name: str) -> dict[str, Any]:
 def _claude(name: str) -> dict[str, Any]:
     created = "2023-11-14T22:13:20Z"
     return {"type": "model", "id": name, "display_name": name, "created_at": created}
-
-
-class Inference:
-    """The Open Inference Protocol v2: metadata, readiness, inference."""
-
-    def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
-        path = request.path.partition("?")[0].rstrip("/")
-        model, version = _named(path)
-        if path.endswith("/infer"):
-            return self._inferred(request, reply, model, version)
-        if path.endswith(("/ready", "/live")):
-            return {"name": model, "ready": True} if model else {"live": True, "ready": True}
-        if model:
-            tensors: dict[str, Any] = {"inputs": [], "outputs": []}
-            return {"name": model, "versions": [version or "1"], "platform": "scripted", **tensors}
-        return {"name": "scripted", "version": "1", "extensions": []}
-
-    def stream(self, request: Received, reply: Reply) -> list[Said] | None:  # noqa: ARG002 - the protocol's words
-        return None
-
-    def error(self, reply: Reply) -> dict[str, Any]:
-        return {"error": reply.message}
-
-    def error_event(self, reply: Reply) -> bytes:
-        return sse(self.error(reply))
-
-    def _inferred(
-        self, request: Received, reply: Reply, model: str, version: str
-    ) -> dict[str, Any]:
-        asked = request.json
-        outputs = asked.get("inputs", []) if reply.outputs is None else list(reply.outputs)
-        answer: dict[str, Any] = {"model_name": model, "outputs": outputs}
-        if version:
-            answer["model_version"] = version
-        return answer | ({"id": asked["id"]} if "id" in asked else {})
-
-
-def _named(path: str) -> tuple[str, str]:
-    found = re.search(r"/models/([^/]+)(?:/versions/([^/]+))?", path)
-    return (found[1], found[2] or "") if found else ("", "")
 
 
 _SHAPES: Final[tuple[tuple[str, Shape], ...]] = (
