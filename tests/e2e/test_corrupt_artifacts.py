@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.chaos.running import Running, running, until
 from tests.gateway.runners import scaled
@@ -42,6 +44,10 @@ def test_a_flipped_byte_marks_the_version_and_the_right_bytes_mend_it(
         (told,) = events(server, "version.corrupt")
         assert (told.subject, told.actor) == ("version:scale@1.0.0", "headway")
         assert "not those that were uploaded" in told.why
+
+        seen = page(server)
+        assert '>1.0.0 <span class="some">corrupt</span>' in seen
+        assert "version scale@1.0.0 corrupt: the stored bytes" in seen
 
         # Nobody knows of this one yet: its check finds out, and does not ask for ten minutes.
         plan = {"model": "scale", "to": "1.2.0", "strategy": "direct"}
@@ -123,3 +129,14 @@ def events(server: Running, kind: str) -> list[Event]:
         begin(database, read_only=True) as work,
     ):
         return [event for event in work.outbox.latest(model="scale") if event.kind == kind]
+
+
+def page(server: Running) -> str:
+    with httpx2.Client(
+        base_url=server.url, headers={"Origin": server.url}, follow_redirects=True
+    ) as browser:
+        hidden = re.findall(
+            r'type="hidden" name="(\w+)" value="([^"]+)"', browser.get("/login").text
+        )
+        browser.post("/login", data={**dict(hidden), "key": server.api.key})
+        return browser.get("/").text
