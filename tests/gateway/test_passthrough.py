@@ -297,6 +297,29 @@ def test_a_form_may_name_its_model_behind_its_files(passing: Passing, chunked: s
     assert form_of(passing.received) == {"file": b"x" * 300_000, "model": b"gpt-upstream"}
 
 
+def test_a_form_in_small_chunks_is_passed_to_its_last(passing: Passing) -> None:
+    passing.answers({"text": "?"})
+    body = MODEL_PART % b"bot" + FILE_PART % b"\r\n\r\n-- x" + b"--b0--\r\n"
+    pieces = iter([body[i : i + 3] for i in range(0, len(body), 3)])
+    gateway = passing.traffic.gateway
+    head_ = (
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {gateway.key}\r\n"
+        f"Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port)) as caller:
+        caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        caller.sendall(head_.encode())
+        for piece in pieces:
+            caller.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            for _ in range(3):  # each is read alone
+                gateway.on_loop(lambda: None)
+        caller.sendall(b"0\r\n\r\n")
+        caller.settimeout(10)
+        assert caller.recv(65_536).startswith(b"HTTP/1.1 200")
+    assert form_of(passing.received) == {"model": b"gpt-upstream", "file": b"\r\n\r\n-- x"}
+
+
 @pytest.mark.parametrize(
     ("body", "fields", "status", "code"),
     [

@@ -33,12 +33,13 @@ from headway.gateway.exchange import (
     prefixes,
     split_pin,
 )
-from headway.gateway.form import Field, Form, Piece, boundary_of
+from headway.gateway.form import boundary_of
 from headway.gateway.heads import JSON_TYPE, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
+from headway.gateway.upload import Upload
 from headway.registry.target import passed_by
 from headway.routing.assignment import NO_HINTS
 from headway.tracking.measurement import Outcome
@@ -53,8 +54,6 @@ _JSON: Final = b"application/json"
 _LARGEST: Final = 10 << 30
 """Bytes that pass up in one request."""
 _LARGEST_REFUSAL: Final = 256 * 1024
-_MOST_HELD: Final = 64 * 1024
-"""Bytes of a form that are held, to see its field, where the model is named elsewhere."""
 _IDLE_SECONDS: Final = 60.0
 """How long a caller may pause within an upload."""
 _SAFE: Final = "/-._~!$&'()*+,;=:@"
@@ -67,9 +66,9 @@ class Through:
     """One request on its way through, and its answer (`Receiver`, `BodySink`, `UnderWay`)."""
 
     __slots__ = (
-        "_admission", "_call", "_caller", "_flight", "_form", "_format", "_head_up", "_headers",
-        "_held", "_held_size", "_leave", "_over", "_passed", "_pipeline", "_refusal",
-        "_refusal_size", "_sending", "_stamp", "_status", "_way",
+        "_admission", "_call", "_caller", "_flight", "_format", "_head_up", "_headers",
+        "_leave", "_over", "_passed", "_pipeline", "_refusal", "_refusal_size", "_sending",
+        "_stamp", "_status", "_upload", "_way",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format) -> None:
@@ -85,10 +84,8 @@ class Through:
         self._leave: Leave | None = None
         """With what its provider's breaker let it through, if one had a say."""
         self._flight: Flight | None = None
-        self._form: Form | None = None
-        self._held: list[Piece] = []
-        """What has come of a form that cannot be sent yet."""
-        self._held_size = 0
+        self._upload: Upload | None = None
+        """The body, if it is a form."""
         self._stamp = ""
         self._sending: Sending | None = None
         self._status = 0
@@ -239,11 +236,14 @@ class Through:
     def data(self, data: bytes) -> None:
         if self._over:
             return
-        if self._form is None:
+        upload = self._upload
+        if upload is None:
             self._write(data)
             return
         try:
-            self._pass_form(self._form, self._form.feed(data))
+            self._write(upload.take(data))
+            if self._sending is None:
+                self._try_form(upload)
         except NotAnswered as refused:
             self._break_off(refused.problem)
 
@@ -251,8 +251,8 @@ class Through:
         if self._over:
             return
         try:
-            if self._form is not None:
-                self._end_form(self._form)
+            if self._upload is not None:
+                self._end_form(self._upload)
         except NotAnswered as refused:
             self._break_off(refused.problem)
             return
@@ -272,24 +272,19 @@ class Through:
     # A form
 
     def _take_form(self, boundary: bytes) -> None:
-        self._form = Form(boundary)
+        self._upload = Upload(boundary, self._call.content_length)
         if named := self._named_by_head():
             self._route(named)
         self._call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
 
-    def _pass_form(self, form: Form, pieces: list[Piece]) -> None:
-        """Pass pieces on, or hold them until it is known where they go and how long they are."""
-        if self._sending is not None:
-            self._write_late(form, pieces)
-            return
-        self._held += pieces
-        self._held_size += sum(len(piece) for piece in pieces if isinstance(piece, bytes))
-        if form.model is not None:
-            self._open_form(form, self._passed or self._route(self._named(form.model)))
+    def _try_form(self, upload: Upload) -> None:
+        """Begin as soon as it is known where a form goes, and how long it will be."""
+        if upload.model is not None:
+            self._begin_form(upload, self._passed or self._route(self._named(upload.model)))
         elif self._passed is not None:
-            if form.file_began or self._held_size > _MOST_HELD:
-                self._open_form(form, self._passed)
-        elif self._held_size > self._pipeline.body_limit:
+            if upload.seen_enough:
+                self._begin_form(upload, self._passed)
+        elif upload.size > self._pipeline.body_limit:
             raise malformed(
                 "the form names no `model` before its files, and is too large to be held: name it "
                 "there, or in the header Headway-Model",
@@ -297,28 +292,15 @@ class Through:
                 code="model_missing",
             )
 
-    def _end_form(self, form: Form) -> None:
-        self._pass_form(form, form.end())
+    def _end_form(self, upload: Upload) -> None:
+        self._write(upload.end())
         if self._sending is None:
-            self._open_form(form, self._passed or self._route(self._named()))
+            self._begin_form(upload, self._passed or self._route(self._named(upload.model)))
 
-    def _open_form(self, form: Form, passed: Passed) -> None:
-        """Begin the request with what is held of its body."""
-        length, model = self._call.content_length, passed.model.encode()
-        if length is not None and form.model is not None:
-            length += len(model) - form.left_out
+    def _begin_form(self, upload: Upload, passed: Passed) -> None:
+        length, held = upload.begin(passed.model)
         self._open(passed, length)
-        held, self._held = self._held, []
-        self._write(b"".join(model if piece is Field.MODEL else piece for piece in held))
-
-    def _write_late(self, form: Form, pieces: list[Piece]) -> None:
-        """Write what comes after the request's head, which may have promised a length."""
-        model = self._passed.model.encode() if self._passed is not None else b""
-        if Field.MODEL in pieces and not self._call.chunked and len(model) != form.left_out:
-            raise malformed(
-                "the form's `model` must stand before its files", param="model", code="wrong_order"
-            )
-        self._write(b"".join(model if piece is Field.MODEL else piece for piece in pieces))
+        self._write(held)
 
     # The answer (`Receiver`)
 
