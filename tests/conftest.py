@@ -48,6 +48,18 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let no file be skipped as a whole either."""
+    report = yield
+    if report.skipped and os.environ.get("HEADWAY_CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, and nothing may be: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Start a real PostgreSQL, one for each worker of the test run."""
