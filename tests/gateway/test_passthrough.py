@@ -359,6 +359,9 @@ def test_breaker_that_passed_requests_opened_spares_the_provider_all_others(
         route_of("bot", [("stable", "1.0.0", 10_000)]),
         versions={("bot", "1.0.0"): passing.traffic.target(passes=PASSES)},
     )
+    pipeline = passing.traffic.gateway.gateway.pipeline
+    now = passing.traffic.gateway.on_loop(pipeline.monotonic)
+    pipeline.monotonic = lambda: now
     passing.provider.script = lambda _: Reply(status=500, error="the engine fell over")
     for _ in range(5):
         assert passing.send("GET", "/v1/files")[0] == 500
@@ -373,9 +376,7 @@ def test_breaker_that_passed_requests_opened_spares_the_provider_all_others(
     assert passing.traffic.gateway.outcomes() == {"1.0.0": {"provider": 7}}
 
     passing.answers({})
-    pipeline = passing.traffic.gateway.gateway.pipeline
-    later = passing.traffic.gateway.on_loop(pipeline.monotonic) + 2
-    pipeline.monotonic = lambda: later
+    pipeline.monotonic = lambda: now + 2
     assert [passing.send("GET", "/v1/files")[0] for _ in range(2)] == [200, 200]
 
 
