@@ -130,18 +130,21 @@ def ready(port: int) -> bool:
 def test_a_headway_that_another_program_started_ends_with_it_and_reads_nothing_of_its_folder(
     tmp_path: Path,
 ) -> None:
-    data, port = tmp_path / "d", free_port()
+    data, port, said = tmp_path / "d", free_port(), tmp_path / "said"
     for name in ("html", "json", "secrets"):  # a user's own files, called like what we import
         (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not yours')")
     settings = {"HEADWAY_DATA": str(data), "HEADWAY_PORT": str(port)}
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "headway.cli", "serve", "--until-input-ends"],
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | settings,
-    ) as serve:
+    with (
+        said.open("wb") as words,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "headway.cli", "serve", "--until-input-ends"],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+            env=os.environ | settings,
+        ) as serve,
+    ):
         until(lambda: ready(port), seconds=60, what="everything is ready")
         assert serve.stdin is not None
         serve.stdin.close()  # as the kernel does for a program that was killed
@@ -149,3 +152,4 @@ def test_a_headway_that_another_program_started_ends_with_it_and_reads_nothing_o
 
     assert serve.returncode == 0
     assert not [p for kind in ("control", "gateway", "runner") for p in processes_of(data, kind)]
+    assert "no such table" not in said.read_text()  # on a first start control makes them meanwhile

@@ -15,16 +15,13 @@ from headway.routing.route import Arm, Role, Route, StickTo
 HEADER: Final = "header:"
 """`stick_to: header:X-Team` makes a unit of the value of that header."""
 OUTSIDE: Final = 255
+"""The index of an arm that is none: a request pinned to a version that the route does not hold."""
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def outside(version: str, digest: str) -> Arm:
     """Return the arm of a request that was pinned to a version on none of the route's."""
     return Arm("pinned", version, digest, Role.PINNED)
-
-
-"""The index of an arm that is none: a request pinned to a version that the route does not hold."""
-
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class UnitHints(NamedTuple):

@@ -2,8 +2,10 @@
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -13,7 +15,7 @@ from headway.auth.role import Role
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService, Wish
 from headway.kernel.clock import utc_now
-from headway.kernel.errors import Unavailable
+from headway.kernel.errors import HeadwayError, Unavailable
 from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import Schema, check_schema
 from headway.persistence.schema import upgrade as upgrade_schema
@@ -24,6 +26,8 @@ from headway.wiring.rootkey import load_root_key
 
 Begin: TypeAlias = Callable[[], AbstractContextManager[SqlWork]]
 _ROOT_KEY_CHECK: Final = "root-key-check"
+_LOOK_SECONDS: Final = 0.05
+"""Between two looks at the schema."""
 
 
 def open_settled(settings: Settings, *, pool_size: int) -> Database:
@@ -83,6 +87,29 @@ def upgrade_apart(settings: Settings) -> None:
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         raise Unavailable("the schema could not be brought to this version; see the words above")
+
+
+def await_schema(
+    database: Database,
+    ended: threading.Event,
+    *,
+    seconds: float,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Schema | None:
+    """Wait until the schema is this version's; return what it still is when the time is over.
+
+    A database that does not answer, or that a newer version has changed, is not waited for: what
+    is wrong with it is told to whoever asks it something.
+    """
+    until = monotonic() + seconds
+    schema: Schema | None = None
+    while True:
+        with suppress(HeadwayError):  # a table that is being made may be locked for a moment
+            schema = check_schema(database)
+        if schema in {None, Schema.CURRENT} or ended.wait(_LOOK_SECONDS):
+            return None
+        if monotonic() >= until:
+            return schema
 
 
 def describe(settings: Settings) -> str:

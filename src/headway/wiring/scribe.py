@@ -1,4 +1,8 @@
-"""The scribe process: the one of a machine that speaks to the database for its gateways."""
+"""The scribe process: the one of a machine that speaks to the database for its gateways.
+
+It listens as soon as the tables are those of this version: control makes them, and on the first
+start of an installation it is busy with that while the gateways ask already.
+"""
 
 import os
 import signal
@@ -8,13 +12,15 @@ from typing import Final
 from headway.adapters.scribe.server import Listener
 from headway.gateway.scribe import InTransactions
 from headway.settings import Settings
-from headway.wiring.database import beginner, open_settled
+from headway.wiring.database import await_schema, beginner, open_settled
 from headway.wiring.folders import private_folder, unix_socket
 from headway.wiring.lifeline import follow_the_supervisor, read_shared
 from headway.wiring.logs import LateLog, configure_libraries
 
 _POOL: Final = 8
 """Connections that stay: gateways take turns, each for a moment."""
+_TABLES_WITHIN: Final = 30.0
+"""Seconds that control may take to make them: after these, whoever asks hears what is missing."""
 
 
 def run(settings: Settings) -> None:
@@ -31,12 +37,12 @@ def run(settings: Settings) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: ended.set())
-    with (
-        open_settled(settings, pool_size=_POOL) as database,
-        unix_socket(settings.scribe_socket) as sock,
-    ):
-        scribe = InTransactions(beginner(database), beginner(database, read_only=True))
-        listener = Listener(scribe, report)
-        threading.Thread(target=listener.serve, args=(sock,), daemon=True).start()
-        ended.wait()
+    with open_settled(settings, pool_size=_POOL) as database:
+        if (schema := await_schema(database, ended, seconds=_TABLES_WITHIN)) is not None:
+            log.error("the tables are not those of this version", detail=f"schema: {schema}")
+        with unix_socket(settings.scribe_socket) as sock:
+            scribe = InTransactions(beginner(database), beginner(database, read_only=True))
+            listener = Listener(scribe, report)
+            threading.Thread(target=listener.serve, args=(sock,), daemon=True).start()
+            ended.wait()
     os._exit(0)  # a call that is being answered is not waited for: the gateway asks again
