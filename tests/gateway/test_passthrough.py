@@ -152,6 +152,8 @@ def test_an_image_is_made_by_the_model_that_the_body_names(passing: Passing) -> 
     assert found.data is not None
     assert found.data[0].b64_json == "aGk="
     assert passing.received.json == {"model": "gpt-upstream", "prompt": "a cat", "n": 1}
+    costs = passing.traffic.gateway.taken().costs
+    assert costs == {("bot", "production", "1.0.0", "unpriced"): 1}
 
 
 def test_only_the_models_name_changes_in_a_json_body(passing: Passing) -> None:
@@ -410,7 +412,9 @@ def test_a_response_that_the_provider_keeps_is_had_from_the_version_that_made_it
     id_ = made.parse().id
     kept = client.responses.with_raw_response.retrieve(id_, extra_headers=by)
     assert (kept.parse().id, kept.headers["headway-version"]) == (id_, "1.1.0")
+    passing.traffic.gateway.taken()
     client.responses.cancel(id_, extra_headers=by)
+    assert passing.traffic.gateway.taken().costs == {}  # nothing was made, nothing is unpriced
     client.responses.delete(id_, extra_headers=by)
     passing.answers({"object": "list", "data": [], "has_more": False})
     assert client.responses.input_items.list(id_, extra_headers=by).data == []

@@ -68,6 +68,40 @@ def test_a_request_that_comes_to_no_version_is_counted_once(
     assert counted(traffic) == {outcome: 1}
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (f"GET {CHAT}", b"405"),
+        ("GET /v1/nothing", b"404"),
+        ("GET /v1/models/bott", b"404"),
+        ("GET /v2/models/bott", b"404"),
+        ("PUT /v2/health/live", b"405"),
+        ("PUT /livez", b"405"),
+        (f"POST {CHAT}%00", b"400"),
+        ("GET /api/%00", b"400"),
+    ],
+)
+def test_a_refusal_that_no_route_gave_has_a_name_of_its_own(
+    traffic: Traffic, line: str, status: bytes
+) -> None:
+    names = []
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", traffic.gateway.port), timeout=10) as caller:
+            key = traffic.gateway.key
+            head = f"{line} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n"
+            caller.sendall(f"{head}Connection: close\r\n\r\n".encode())
+            answer = caller.makefile("rb").read()
+        head_, _, body = answer.partition(b"\r\n\r\n")
+        assert head_[9:12] == status
+        fields = dict(each.split(b": ", 1) for each in head_.split(b"\r\n")[1:])
+        assert fields[b"x-request-id"] == fields[b"request-id"]
+        if fields[b"content-type"] == b"application/problem+json":
+            assert json.loads(body)["request_id"].encode() == fields[b"x-request-id"]
+        names.append(fields[b"x-request-id"])
+    assert len(set(names)) == 2
+    assert all(name.startswith(b"req_") for name in names)
+
+
 def test_a_key_that_may_not_call_is_counted_as_our_refusal(traffic: Traffic) -> None:
     viewer = Secret.generate().text
     traffic.serve(

@@ -88,6 +88,11 @@ def said_with(problem: Problem) -> bytes:
     return waiting(problem.retry_after) + who
 
 
+def naming(request_id: bytes) -> bytes:
+    """Return the fields that name a request; each official client reads one of them."""
+    return b"x-request-id: %b\r\nrequest-id: %b\r\n" % (request_id, request_id)
+
+
 def patience(value: bytes) -> float:
     """Return how many seconds the caller waits, as its client says."""
     try:

@@ -15,7 +15,7 @@ from headway.auth.role import Permission
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from headway.gateway.exchange import NotAnswered, Prepared, Problem, Release, split_pin
 from headway.gateway.formats.open_inference import EXTENSIONS
-from headway.gateway.heads import said_with
+from headway.gateway.heads import naming, said_with
 from headway.gateway.pipeline import CONTROL, Pipeline, unrouted
 from headway.gateway.view import Served
 from headway.kernel.clock import SECOND
@@ -96,7 +96,12 @@ class Models:
 
     def _refuse(self, call: Call, problem: Problem, fault: Callable[[Problem], bytes]) -> None:
         self._pipeline.accumulator.unrouted(problem.outcome)
-        respond_problem(call, problem, JSON, fault(problem))
+        self._respond(call, problem, fault)
+
+    def _respond(self, call: Call, problem: Problem, fault: Callable[[Problem], bytes]) -> None:
+        request_id = self._pipeline.stamp_of_no_route().encode("ascii")
+        lines = FieldLines(JSON + said_with(problem) + naming(request_id))
+        call.respond(problem.status, lines, fault(problem))
 
     def _one(self, caller: Caller, environment: str, name: str) -> Served:
         model, ref = split_pin(name)
@@ -136,7 +141,7 @@ class Models:
             described = _described(body) if status == 200 else None
             if described is None:
                 problem = _undescribed(status, local=prepared.local)
-                respond_problem(call, problem, JSON, inference_fault(problem))
+                self._respond(call, problem, inference_fault)
             else:
                 call.respond(200, JSON, orjson.dumps({**names, **described}))
 
@@ -302,11 +307,6 @@ def _page(call: Call, listed: Sequence[Served]) -> dict[str, Any]:
 def inference_fault(problem: Problem) -> bytes:
     """Write a problem as Open Inference's clients read it."""
     return orjson.dumps({"error": problem.detail})
-
-
-def respond_problem(call: Call, problem: Problem, kind: FieldLines, body: bytes) -> None:
-    """Answer with a problem."""
-    call.respond(problem.status, FieldLines(kind + said_with(problem)), body)
 
 
 class Health:

@@ -448,7 +448,7 @@ class Through:
 
     def _spend(self, outcome: Outcome) -> None:
         """Count what was made for a caller; what it costs nobody here knows."""
-        if outcome is not Outcome.OK or self._call.method != "POST" or self._way is None:
+        if outcome is not Outcome.OK or self._way is None or not _makes(self._call):
             return
         release = self._way.destination.release
         self._pipeline.accumulator.spent(
@@ -509,6 +509,15 @@ class Through:
                 stamp,
             )
         )
+
+
+def _makes(call: Call) -> bool:
+    """Say whether something is made that may cost: a POST may also end or alter what is kept."""
+    return (
+        call.method == "POST"
+        and not call.path.endswith("/cancel")
+        and not call.path.startswith("/v1/chat/completions/")
+    )
 
 
 def _is_json(headers: Fields) -> bool:

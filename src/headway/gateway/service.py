@@ -12,14 +12,13 @@ import orjson
 
 from headway.gateway.dialects import ANTHROPIC_MESSAGES, OPEN_INFERENCE, OPENAI_CHAT, PATHS
 from headway.gateway.exchange import Format, Problem
-from headway.gateway.heads import is_id
+from headway.gateway.heads import is_id, naming
 from headway.gateway.own import (
     JSON,
     PROBLEM,
     Health,
     Models,
     inference_fault,
-    respond_problem,
     server_metadata,
 )
 from headway.gateway.passage import Passage
@@ -88,18 +87,23 @@ class Gateway:
         else:
             self._pass_on(call)
 
-    def error_body(self, status: int, detail: str, call: Call | None) -> tuple[bytes, bytes]:
+    def error_body(self, status: int, detail: str, call: Call | None) -> tuple[FieldLines, bytes]:
         """Shape an error of the engine's own as callers of that path read it (`ErrorBody`)."""
-        path = call.path if call is not None else ""
-        problem = Problem(status, detail, Outcome.CALLER, "bad_request")
         if call is None:
             # Nobody else will ever hear of it: no head was understood, or there is no room.
             self.pipeline.accumulator.unrouted(Outcome.POLICY if status == 503 else Outcome.CALLER)
-        if call is not None and path.startswith("/v1/"):
-            return b"application/json", _fault_v1(call)(problem)
-        if _is_inference(path):
-            return b"application/json", inference_fault(problem)
-        return b"application/problem+json", _problem_body(problem)
+        return self._said(call, Problem(status, detail, Outcome.CALLER, "bad_request"))
+
+    def _said(self, call: Call | None, problem: Problem) -> tuple[FieldLines, bytes]:
+        """Return a problem as callers of that path read it, after lines that name the request."""
+        request_id = self.pipeline.stamp_of_no_route()
+        named = naming(request_id.encode("ascii"))
+        if call is not None and call.path.startswith("/v1/"):
+            return FieldLines(JSON + named), _format_v1(call).fault(problem)
+        if call is not None and _is_inference(call.path):
+            return FieldLines(JSON + named), inference_fault(problem)
+        body = problem_body(problem.status, problem.detail, request_id)
+        return FieldLines(PROBLEM + named), body
 
     # The ways
 
@@ -108,7 +112,7 @@ class Gateway:
 
     def _traffic(self, call: Call, format_: Format, model: str | None) -> None:
         if call.method != "POST":
-            self._refuse_method(call, "POST", format_.fault)
+            self._refuse_method(call, "POST")
         else:
             Passage(self.pipeline, call, format_, model).take()
 
@@ -156,22 +160,16 @@ class Gateway:
     def _only(self, call: Call, methods: frozenset[str], answer: Callable[[Call], None]) -> None:
         if call.method in methods:
             answer(call)
-        elif call.path.startswith("/v1/"):
-            self._refuse_method(call, "GET", _fault_v1(call))
-        elif _is_inference(call.path):
-            self._refuse_method(call, "GET", inference_fault)
         else:
-            self._refuse_method(call, "GET", _problem_body)
+            self._refuse_method(call, "GET")
 
     def _unknown(self, call: Call, path: str) -> None:
-        fault = _fault_v1(call) if path.startswith("/v1/") else inference_fault
         guess = nearest(path[:128], _PATHS_V1) if path.startswith("/v1/") else None
         hint = f"; did you mean {guess}?" if guess else ""
         if path.startswith("/v1/") and passed_by(path[4:]) is not None:
             hint += f"{'' if guess else ';'} {passing_words(path)}"
         problem = Problem(404, f"nothing is at {path[:128]}{hint}", Outcome.CALLER, "unknown_path")
-        self.pipeline.accumulator.unrouted(problem.outcome)
-        respond_problem(call, problem, JSON, fault(problem))
+        self._refuse(call, problem)
 
     def _pass_on(self, call: Call) -> None:
         pipeline = self.pipeline
@@ -182,25 +180,24 @@ class Gateway:
             call, address=pipeline.addresses.of(call.peer, call.headers), request_id=own
         )
 
-    def _refuse_method(self, call: Call, allowed: str, fault: Callable[[Problem], bytes]) -> None:
+    def _refuse_method(self, call: Call, allowed: str) -> None:
         problem = Problem(
             405,
             f"{call.method} is not taken here, but {allowed}",
             Outcome.CALLER,
             "method_not_allowed",
         )
+        self._refuse(call, problem, b"allow: %b\r\n" % allowed.encode("ascii"))
+
+    def _refuse(self, call: Call, problem: Problem, more: bytes = b"") -> None:
+        """Answer with a problem; `more` are lines for its head."""
         self.pipeline.accumulator.unrouted(problem.outcome)
-        kind = PROBLEM if fault is _problem_body else JSON
-        fields = FieldLines(b"%ballow: %b\r\n" % (kind, allowed.encode("ascii")))
-        call.respond(405, fields, fault(problem))
-
-
-def _fault_v1(call: Call) -> Callable[[Problem], bytes]:
-    """Return how the caller of a path below /v1 reads what goes wrong."""
-    return _format_v1(call).fault
+        lines, body = self._said(call, problem)
+        call.respond(problem.status, FieldLines(lines + more), body)
 
 
 def _format_v1(call: Call) -> Format:
+    """Return how the caller of a path below /v1 reads what goes wrong."""
     format_ = PATHS.get(call.path)
     if format_ is not None:
         return format_
@@ -212,7 +209,3 @@ def _format_v1(call: Call) -> Format:
 def _is_inference(path: str) -> bool:
     """Say whether a path is Open Inference's: its clients read errors in their own shape."""
     return path == "/v2" or path.startswith("/v2/")
-
-
-def _problem_body(problem: Problem) -> bytes:
-    return problem_body(problem.status, problem.detail)

@@ -32,7 +32,6 @@ from headway.wire.framing import (
     Refusal,
     RequestFraming,
     check_request,
-    write_fields,
 )
 from headway.wire.known import KnownHead
 
@@ -81,11 +80,11 @@ class Application(Protocol):
         """
 
 
-ErrorBody: TypeAlias = Callable[[int, str, "Call | None"], tuple[bytes, bytes]]
-"""Shapes the body of an answer that the engine gives by itself.
+ErrorBody: TypeAlias = Callable[[int, str, "Call | None"], tuple[FieldLines, bytes]]
+"""Shapes an answer that the engine gives by itself.
 
-Takes status, detail and the call (None when no head was understood); returns the content type
-and the body.
+Takes status, detail and the call (None when no head was understood); returns lines for the head,
+the content type among them, and the body.
 """
 
 
@@ -630,8 +629,7 @@ class ServerProtocol(asyncio.Protocol):
     # Ends
 
     def _write_refusal(self, status: int, detail: str, call: Call | None) -> None:
-        kind, body = self.server.error_body(status, detail, call)
-        lines = write_fields(((b"content-type", kind),))
+        lines, body = self.server.error_body(status, detail, call)
         if status == 503:
             lines = FieldLines(lines + b"retry-after: 1\r\n")
         head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (

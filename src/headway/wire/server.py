@@ -16,17 +16,18 @@ from typing import Any, Final
 
 from headway.wire.call import Call
 from headway.wire.connection import Application, ErrorBody, ServerLimits, ServerProtocol
-from headway.wire.framing import phrase
+from headway.wire.framing import FieldLines, phrase
 
 _BACKLOG: Final = 2048
+_PROBLEM: Final = FieldLines(b"content-type: application/problem+json\r\n")
 _TURNS: Final = 3
 """Of the loop, until it has told of every connection that the kernel has handed over."""
 
 
-def problem(status: int, detail: str, _call: Call | None) -> tuple[bytes, bytes]:
+def problem(status: int, detail: str, _call: Call | None) -> tuple[FieldLines, bytes]:
     """Shape an error as application/problem+json (RFC 9457)."""
     body = {"type": "about:blank", "title": phrase(status), "status": status, "detail": detail}
-    return b"application/problem+json", json.dumps(body).encode()
+    return _PROBLEM, json.dumps(body).encode()
 
 
 class Server:
