@@ -1,8 +1,10 @@
 """What the page says of evidence that ran full, and of limits."""
 
+import re
+
 from tests.dashboard.world import Desk
 
-from headway.kernel.clock import SECOND
+from headway.kernel.clock import MINUTE, SECOND
 
 
 def test_the_page_says_when_evidence_is_frozen(desk: Desk) -> None:
@@ -17,6 +19,38 @@ def test_the_page_says_when_evidence_is_frozen(desk: Desk) -> None:
 
     text = desk.browser("viewer").get().text
     assert "The evidence is frozen: more than 2,000,000 conversations" in text
+
+
+def test_the_page_says_from_when_on_requests_count(desk: Desk) -> None:
+    world = desk.delivery
+    world.register("9.0.0", total=10 * MINUTE)
+    made = desk.canary("9.0.0")
+    text = desk.browser("viewer").get().text
+    assert "no data yet" in text
+    assert "a request counts when it is 10m old" in text
+
+    world.now -= world.now % 5_000
+    world.traffic(made, candidate=(31, 0), stable=(281, 2), counts_in=7 * MINUTE)
+    text = desk.browser("viewer").get().text
+    assert "312 wait: each counts when it is 10m old, the first of them in 7 min" in text
+
+    world.later(7 * MINUTE)
+    text = desk.browser("viewer").get().text
+    assert "no data yet</p>" not in text
+    assert "counts when it is" not in text
+
+
+def test_a_version_without_requests_fills_its_row(desk: Desk) -> None:
+    desk.canary()
+    table = re.search(
+        r'<table class="behaviours">.*?</table>', desk.browser("viewer").get().text, re.S
+    )
+    assert table is not None
+    rows = re.findall(r"<tr>(.*?)</tr>", table[0], re.S)
+    assert [len(re.findall(r"<t[hd]\b", row)) for row in rows] == [5] * 3
+    idle = next(row for row in rows if "no requests" in row)
+    assert "1.1.0" in idle
+    assert "colspan" not in idle
 
 
 def test_the_page_tells_limits_as_the_plan_means_them(desk: Desk) -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.deployments.world import ADA, MODEL, PRODUCTION, World
 
 from headway.deployments.checks.smoke import example_of, question_of
-from headway.deployments.deployment import Progress, Shares, Undo
+from headway.deployments.deployment import Deployment, Progress, Shares, Undo
 from headway.deployments.facts import Facts, Past, age, fix, past_of
 from headway.deployments.forecast import duration_words
 from headway.deployments.plan import Plan
@@ -343,6 +343,95 @@ def test_status_tells_shares_evidence_and_what_is_missing(world: World) -> None:
     assert told["next"]["expected_at"] > world.now
     assert told["next"]["after"] == "send 50% until not 2x worse"
     assert set(told["may"]) == {"pause", "promote", "abort", "roll_back"}
+
+
+def errors_of(world: World, deployment: Deployment) -> dict[str, Any]:
+    told: Any = world.deployments.status(deployment.id)
+    found: dict[str, Any] = told["evidence"][0]
+    assert found["metric"] == "errors"
+    return found
+
+
+def test_status_says_when_what_has_come_will_count(world: World) -> None:
+    world.register("9.0.0", total=10 * MINUTE)
+    deployment = world.deploy("9.0.0")
+    world.run(5 * SECOND)
+    errors = errors_of(world, deployment)
+    assert errors["waits"] == "a request counts when it is 10m old"
+    world.now -= world.now % 5_000
+    world.traffic(deployment, candidate=(40, 0), stable=(360, 2), counts_in=7 * MINUTE)
+    errors = errors_of(world, deployment)
+    assert (
+        errors["waits"] == "400 wait: each counts when it is 10m old, the first of them in 7 min"
+    )
+    assert (errors["waiting"], errors["counts_at"]) == (400, world.now + 7 * MINUTE)
+    assert errors["data"] is False
+
+    world.later(7 * MINUTE)
+    errors = errors_of(world, deployment)
+    assert (errors["waiting"], errors["counts_at"], errors["waits"]) == (0, None, "")
+    assert errors["candidate_n"] == 40
+
+
+def test_explain_says_when_a_request_counts_if_that_is_long(world: World) -> None:
+    world.register("9.0.0", total=10 * MINUTE)
+    slow: Any = world.deployments.plan({"model": MODEL, "to": "9.0.0"})
+    assert any(note.startswith("a request counts when it is 10m old") for note in slow["notes"])
+    quick: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
+    assert not any("a request counts" in note for note in quick["notes"])
+
+
+def test_requests_that_are_too_young_are_not_asked_for_once_more(world: World) -> None:
+    measured(world, requests=60_000)
+    world.register("9.0.0", total=10 * MINUTE)
+    deployment = world.deploy("9.0.0")
+    world.run(5 * SECOND)
+    before: Any = world.deployments.status(deployment.id)["next"]
+    world.traffic(deployment, candidate=(10, 0), stable=(90, 0), counts_in=5 * MINUTE)
+    after: Any = world.deployments.status(deployment.id)["next"]
+    assert after["requests"] == before["requests"] - 100
+
+    n = before["requests"]
+    world.traffic(deployment, candidate=(n, 0), stable=(2 * n, 0), counts_in=5 * MINUTE)
+    enough: Any = world.deployments.status(deployment.id)["next"]
+    assert enough["requests"] == 0
+    assert "; enough requests have come: about " in enough["what"]
+    # A third of what came in the 10 minutes of its age is enough.
+    assert 2 * 60 < enough["seconds"] < 4 * 60
+
+
+def test_forecast_does_not_ask_for_no_requests(world: World) -> None:
+    """What was foreseen has come and is no proof: it was bad more often than foreseen."""
+    measured(world, requests=600)
+    deployment = world.deploy("1.1.0")
+    world.run(5 * SECOND)
+    world.traffic(deployment, candidate=(260, 5), stable=(2_000, 14))
+    world.run(6 * SECOND)
+    told: Any = world.deployments.status(deployment.id)["next"]
+    assert told["what"] == (
+        "not yet proven: not 5x worse; waits for proof: not 5x worse, on errors"
+    )
+    assert told["requests"] is None
+    assert told["seconds"] is None
+
+
+def test_deployment_that_began_without_traffic_knows_how_long_once_there_is_some(
+    world: World,
+) -> None:
+    deployment = world.deploy("1.1.0")
+    world.run(5 * SECOND)
+    unknown: Any = world.deployments.status(deployment.id)["next"]
+    assert unknown["seconds"] is None
+    world.measure("1.0.0", ok=19)
+    assert world.deployments.status(deployment.id)["next"] == unknown
+
+    world.measure("1.1.0", ok=1)
+    told: Any = world.deployments.status(deployment.id)["next"]
+    slowly = told["seconds"]
+    assert told["expected_at"] > world.now
+    world.measure("1.0.0", ok=980)
+    told = world.deployments.status(deployment.id)["next"]
+    assert told["seconds"] < slowly / 40
 
 
 def test_status_says_when_a_step_that_lasts_for_a_time_is_over(world: World) -> None:

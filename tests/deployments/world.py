@@ -223,10 +223,14 @@ class World:
         candidate: tuple[int, int] = (0, 0),
         stable: tuple[int, int] = (0, 0),
         metric: str = "errors",
+        counts_in: int = 0,
     ) -> None:
-        """Let requests of the present shares come of age: (how many, how many of them bad)."""
+        """Let requests of the present shares come: (how many, how many of them bad).
+
+        They are of age now, or will be in `counts_in` ms.
+        """
         epoch = self.route().id
-        due = self.now - self.now % 5_000
+        due = self.now - self.now % 5_000 + counts_in
         counts = []
         for arm, (n, bad) in (("candidate", candidate), ("stable", stable)):
             counts.append(Count(epoch, arm, "measured", 0, due, late=False, n=n))

@@ -172,6 +172,9 @@ def show_deployment(deployment: str | None, output: str) -> None:
             ("OF NOT WORSE", lambda m: m["not_worse"]),
         ],
     )
+    for metric in told["evidence"]:
+        if metric["waits"]:
+            click.echo(f"{metric['metric']}: {metric['waits']}")
 
 
 def _state(deployment: dict[str, Any]) -> str:

@@ -5,31 +5,38 @@ writes them as he likes.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import exp
 from typing import Final
 
 from headway.deployments.decision import FROZEN, Decision, Wait, may
 from headway.deployments.deployment import Deployment, State
-from headway.deployments.forecast import Expected, missing
+from headway.deployments.facts import Facts
+from headway.deployments.forecast import Expected, duration_words, missing
 from headway.deployments.intent import Verb
 from headway.deployments.outcome import Look
 from headway.deployments.plan import Check, Send, Step, Watch
-from headway.judge.evidence import Evidence
+from headway.judge.evidence import Evidence, Young, ages_of, unread, unsettled
 from headway.judge.result import Result, bounded, counted
 from headway.judge.verdict import Verdict
 from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
-from headway.kernel.quantity import format_ratio
+from headway.kernel.quantity import format_duration, format_ratio
 from headway.outbox.event import Event
 from headway.routing.route import Route
+from headway.tracking.measurement import Count
 
 EXACT: Final = 1e-9
 """By how much E (its logarithm) may differ when it is worked out once more."""
 
 
-def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str, Json]:
-    """Return the status: state, shares, steps, evidence with its intervals, what comes next."""
+def describe(
+    look: Look, evidence: Evidence | None, counts: Sequence[Count], decision: Decision
+) -> dict[str, Json]:
+    """Return the status: state, shares, steps, evidence with its intervals, what comes next.
+
+    `counts` are those that `evidence` was made of.
+    """
     deployment = look.deployment
     s = look.situation
     return {
@@ -38,8 +45,8 @@ def describe(look: Look, evidence: Evidence | None, decision: Decision) -> dict[
         "route_revision": look.current.revision if look.current else None,
         "steps": steps(deployment),
         "frozen": FROZEN if s.frozen else None,
-        **_judged(s.verdict, vetoed={veto.metric for veto in s.vetoes}),
-        "next": _next(look, evidence, decision),
+        **_judged(look, counts),
+        "next": _next(look, evidence, counts, decision),
         "rollback": _rollback(look),
         "plan": deployment.plan.document(),
         "plan_digest": deployment.plan.digest,
@@ -119,7 +126,9 @@ def _going_back(deployment: Deployment) -> bool:
     return deployment.state in {State.ROLLING_BACK, State.ROLLBACK_FAILED}
 
 
-def _judged(verdict: Verdict | None, *, vetoed: Collection[str]) -> dict[str, Json]:
+def _judged(look: Look, counts: Sequence[Count]) -> dict[str, Json]:
+    s = look.situation
+    verdict, vetoed = s.verdict, {veto.metric for veto in s.vetoes}
     if verdict is None:
         return {"finding": None, "reason": "nothing was judged yet", "evidence": [], "limits": []}
     needed = exp(verdict.log_needed)
@@ -129,7 +138,13 @@ def _judged(verdict: Verdict | None, *, vetoed: Collection[str]) -> dict[str, Js
         "promise": verdict.promise,
         "e": _rounded(verdict.e),
         "e_needed": _rounded(needed),
-        "evidence": [metric(result, verdict) for result in verdict.results],
+        "evidence": [
+            metric(result, verdict)
+            | _waiting(
+                result, unread(counts, result.metric, epochs=_epochs(look), now=s.now), look
+            )
+            for result in verdict.results
+        ],
         "limits": [
             {
                 "metric": state.limit.metric,
@@ -175,6 +190,29 @@ def metric(result: Result, verdict: Verdict) -> dict[str, Json]:
     }
 
 
+def _epochs(look: Look) -> Collection[int]:
+    return {shares.epoch for shares in look.situation.progress.shares}
+
+
+def _waiting(result: Result, young: Young, look: Look) -> dict[str, Json]:
+    """Say what came and does not count yet; in words only where nothing counts so far."""
+    return {
+        "waiting": young.n,
+        "counts_at": young.counts_at,
+        "waits": ""
+        if look.deployment.finished or (result.candidate_n and result.stable_n)
+        else _waits(result.metric, young, look.facts, look.situation.now),
+    }
+
+
+def _waits(metric: str, young: Young, facts: Facts, now: int) -> str:
+    age = f"when it is {format_duration(ages_of(metric, facts.ages).m)} old"
+    if young.counts_at is None:
+        return f"a request counts {age}"
+    first = duration_words((young.counts_at - now) / SECOND)
+    return f"{young.n:,} wait: each counts {age}, the first of them in {first}"
+
+
 def _not_worse(result: Result, value: float | None, needed: float) -> str:
     if result.proved_by is not None:
         return "proven"
@@ -186,7 +224,9 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str, Json] | None:
+def _next(
+    look: Look, evidence: Evidence | None, counts: Sequence[Count], decision: Decision
+) -> dict[str, Json] | None:
     """Say what happens next, and when that is known."""
     deployment, s = look.deployment, look.situation
     if deployment.finished:
@@ -202,7 +242,14 @@ def _next(look: Look, evidence: Evidence | None, decision: Decision) -> dict[str
         elif isinstance(step, Send) and step.until is None and step.lasts:
             at = deployment.since + step.lasts
         elif evidence is not None and s.verdict is not None and not s.frozen:
-            forecast = missing(deployment, look.facts, evidence, s.verdict)
+            ages = look.facts.ages
+            young = {
+                judged.metric: unsettled(
+                    counts, judged.metric, epochs=_epochs(look), ages=ages, now=s.now
+                )
+                for judged in look.facts.metrics
+            }
+            forecast = missing(deployment, look.facts, evidence, s.verdict, young)
     if forecast is not None:
         what = f"{what}; {forecast.sentence}"
         if forecast.seconds is not None:

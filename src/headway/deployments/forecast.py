@@ -8,7 +8,16 @@ from typing import Final
 from headway.deployments.deployment import Deployment
 from headway.deployments.facts import FEW, Facts, proven
 from headway.deployments.plan import Check, Plan, Requests, Send, Step, Until, Watch
-from headway.judge.evidence import CANDIDATE, MEASURED, STABLE, Evidence, Kind, ages_of, kind_of
+from headway.judge.evidence import (
+    CANDIDATE,
+    MEASURED,
+    STABLE,
+    Evidence,
+    Kind,
+    Young,
+    ages_of,
+    kind_of,
+)
 from headway.judge.forecast import Forecast, Spent, Stage, until, until_worse, whole_plan
 from headway.judge.question import Judged
 from headway.judge.verdict import Verdict
@@ -181,9 +190,16 @@ def duration_words(seconds: float) -> str:
 
 
 def missing(
-    deployment: Deployment, facts: Facts, evidence: Evidence, verdict: Verdict
+    deployment: Deployment,
+    facts: Facts,
+    evidence: Evidence,
+    verdict: Verdict,
+    young: Mapping[str, Young],
 ) -> Expected | None:
-    """Say what the present step still lacks until its proof; None: it waits for no proof."""
+    """Say what the present step still lacks until its proof; None: it waits for no proof.
+
+    `young`: by metric, what came and is too young for a proof.
+    """
     step = deployment.step
     if not isinstance(step, Send) or not isinstance(step.until, Until):
         return None
@@ -205,20 +221,52 @@ def missing(
                 before=spent(judged.metric, evidence),
                 per_second=facts.per_second or None,
             )
-    known = [(found, metric) for metric, found in of.items() if found is not None]
+    # What was foreseen may have come without the proof: then nobody can say how long it takes.
+    known = [(found, metric) for metric, found in of.items() if found and found.requests]
     if not known:
         what = f"waits for proof: {step.until.words()}"
         return Expected(sentence=f"{what}, on {', '.join(open_)}" if open_ else what, seconds=None)
     slowest, metric = max(known, key=lambda pair: pair[0].requests)
-    seconds = None if slowest.seconds is None else slowest.seconds + age_of(metric, facts) / SECOND
-    time = f", about {duration_words(seconds)}" if seconds is not None else ""
-    return Expected(
-        sentence=f"about {slowest.requests:,} more requests{time} until "
+    return _still(
+        slowest,
         f"{step.until.words()} is proven on {metric}",
+        came=young.get(metric, Young()).n,
+        age=age_of(metric, facts) / SECOND,
+        share_bp=step.share_bp,
+        per_second=facts.per_second,
+        metric=metric,
+    )
+
+
+def _still(
+    lacks: Forecast,
+    proof: str,
+    *,
+    came: int,
+    age: float,
+    share_bp: int,
+    per_second: float,
+    metric: str,
+) -> Expected:
+    """Say what is to come until a proof; `came`: requests that count at that age, in seconds."""
+    requests = max(0, lacks.requests - came)
+    if requests:
+        seconds = requests / per_second + age if per_second else None
+        time = f", about {duration_words(seconds)}" if seconds is not None else ""
+        sentence = f"about {requests:,} more requests{time} until {proof}"
+    else:
+        # They came one after the other, and come of age so.
+        seconds = age * lacks.requests / came
+        sentence = (
+            f"enough requests have come: about {duration_words(seconds)} until they are old "
+            f"enough to count, and {proof}"
+        )
+    return Expected(
+        sentence=sentence,
         seconds=seconds,
-        requests=slowest.requests,
-        on_candidate=slowest.on_candidate,
-        by=slowest.by,
+        requests=requests,
+        on_candidate=round(requests * share_bp / WHOLE_BP),
+        by=lacks.by,
         metric=metric,
     )
 
@@ -324,6 +372,11 @@ def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
         )
     notes += _found_out(plan, facts)
     notes += _faster(plan, facts, steps) if facts.stable is not None else []
+    if facts.metrics and (late := facts.ages["errors"].m) >= MINUTE:
+        notes.append(
+            f"a request counts when it is {format_duration(late)} old: until then the evidence "
+            "shows nothing of it, and `never` limits alone act"
+        )
     if any(not _foreseen(judged) for judged in facts.metrics):
         notes.append("latency is judged as well, and is left out of the forecast")
     return {

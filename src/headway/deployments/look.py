@@ -26,7 +26,7 @@ from headway.deployments.writing import check_key, probe_key
 from headway.judge.evidence import CANDIDATE, MEASURED, QUANTILES, Epoch, Evidence, fold
 from headway.judge.question import Question
 from headway.judge.verdict import Verdict, judge
-from headway.kernel.clock import DAY, MINUTE, SECOND
+from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Invalid, NotFound
 from headway.kernel.quantity import WHOLE_BP
 from headway.outbox.message import Message
@@ -41,6 +41,8 @@ LIVING: Final = 5 * SECOND
 """A gateway flushes once a second; one that was silent for so long is not waited for."""
 FIT_EVERY: Final = MINUTE
 _REVISIONS: Final = 200
+_LATELY: Final = HOUR
+"""From how far back on the traffic of a running deployment is taken for that to come, ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,21 @@ def past_of_stable(work: Work, plan: Plan, version: str, now: int) -> Past:
             for mean in means
         },
     )
+
+
+def rate_now(work: Work, deployment: Deployment) -> float:
+    """Return the route's requests per second since a deployment began; 0: too few to tell."""
+    if deployment.started_at is None:
+        return 0.0
+    now = work.now()
+    began = max(deployment.started_at, now - _LATELY)
+    rows = work.measurements.read(
+        model=deployment.model,
+        environment=deployment.environment,
+        since=began - began % MINUTE,
+        until=now + MINUTE,
+    )
+    return past_of(rows, version=deployment.version, now=now).per_second
 
 
 def chain_of(

@@ -19,6 +19,7 @@ from headway.deployments.look import (
     facts_of,
     judged,
     named_version,
+    rate_now,
     see,
 )
 from headway.deployments.notices import notices
@@ -153,12 +154,16 @@ class DeploymentService:
         with self._reading() as work:
             deployment = work.deployments.get(deployment_id)
             seen = see(work, deployment, self.checks)
+            rate = 0.0 if deployment.finished else rate_now(work, deployment)
         look = judged(seen)
+        # What was fixed at the start is what is judged by; what is to come depends on today.
+        facts = replace(look.facts, per_second=rate or look.facts.per_second)
+        look = replace(look, facts=facts)
         s = look.situation
         evidence = (
             evidence_of(seen.counts, look.facts, s.progress, s.now) if s.progress.shares else None
         )
-        return describe.describe(look, evidence, decide(s))
+        return describe.describe(look, evidence, seen.counts, decide(s))
 
     def events(self, deployment_id: str, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """Return the history with a `seq` above `after`, oldest first."""

@@ -19,7 +19,7 @@ What is stored (all of units, each counted once in a deployment):
 | `units` | | kept for the watch on the router's coin |
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -172,6 +172,44 @@ def fold(
     return Evidence(
         now, *(tuple(Tally(epoch, part[epoch.id]) for epoch in known) for part in parts)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Young:
+    """Units of both arms that came and are too young to count, and when the first of them does."""
+
+    n: int = 0
+    counts_at: int | None = None
+    """In ms; None: there are none."""
+
+
+def unread(counts: Iterable[Count], metric: str, *, epochs: Collection[int], now: int) -> Young:
+    """Return the units of which nothing may be read yet: what `fold` leaves out."""
+    return _young([(count.due, count.n) for count in _units(counts, metric, epochs)], now)
+
+
+def unsettled(
+    counts: Iterable[Count],
+    metric: str,
+    *,
+    epochs: Collection[int],
+    ages: Mapping[str, Ages],
+    now: int,
+) -> Young:
+    """Return the units that no proof of "not worse" has taken in yet."""
+    units = _units(counts, metric, epochs)
+    return _young([(count.due + _wait(count, ages), count.n) for count in units], now)
+
+
+def _young(units: Iterable[tuple[int, int]], now: int) -> Young:
+    coming = [(at, n) for at, n in units if at > now]
+    return Young(sum(n for _, n in coming), min((at for at, _ in coming), default=None))
+
+
+def _units(counts: Iterable[Count], metric: str, epochs: Collection[int]) -> Iterable[Count]:
+    """Return the rows that count units: answers with a score for a score, else first requests."""
+    of = metric if kind_of(metric) is Kind.SCORE else MEASURED
+    return (count for count in counts if count.metric == of and count.epoch in epochs)
 
 
 def foldable_before(ages: Mapping[str, Ages], *, now: int) -> int:

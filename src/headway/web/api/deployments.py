@@ -167,6 +167,12 @@ class MetricShown(Told):
     interval: list[float | None]
     """How many times as bad the candidate is: from, to (null: no end)."""
     data: bool
+    waiting: int
+    """Units of both arms that are too young to count."""
+    counts_at: Time | None
+    """When the first of these counts."""
+    waits: str
+    """While nothing counts: from when on it does."""
 
 
 class NextShown(Told):
@@ -489,6 +495,7 @@ _TIMES: Final = frozenset(
         "started_at",
         "finished_at",
         "expected_at",
+        "counts_at",
         "retry_at",
     }
 )
