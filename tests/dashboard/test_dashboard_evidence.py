@@ -43,10 +43,10 @@ def test_the_page_says_from_when_on_requests_count(desk: Desk) -> None:
 def test_a_version_without_requests_fills_its_row(desk: Desk) -> None:
     desk.canary()
     table = re.search(
-        r'<table class="behaviours">.*?</table>', desk.browser("viewer").get().text, re.S
+        r'<table class="behaviours">.*?</table>', desk.browser("viewer").get().text, re.DOTALL
     )
     assert table is not None
-    rows = re.findall(r"<tr>(.*?)</tr>", table[0], re.S)
+    rows = re.findall(r"<tr>(.*?)</tr>", table[0], re.DOTALL)
     assert [len(re.findall(r"<t[hd]\b", row)) for row in rows] == [5] * 3
     idle = next(row for row in rows if "no requests" in row)
     assert "1.1.0" in idle
