@@ -11,6 +11,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})
 """Names of a line; without one it is a comment."""
 DONE: Final = b"[DONE]"
+TOO_LONG: Final = "an event of the provider's stream is too long"
 
 
 class SseEvent(NamedTuple):

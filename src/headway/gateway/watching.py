@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Protocol
 
-from headway.gateway.sse import Broken, Splitter, blocks
+from headway.gateway.sse import TOO_LONG, Broken, Splitter, blocks
 
 
 class Course(Protocol):
@@ -56,7 +56,7 @@ class EventWatch(ABC):
         ready = self._splitter.feed(data)
         passed = self._look(ready) if ready else b""
         if self._splitter.too_long and self.error is None:
-            self.error = "an event of the provider's stream is too long"
+            self.error = TOO_LONG
         return passed
 
     def end(self, *, by_close: bool) -> bytes | None:

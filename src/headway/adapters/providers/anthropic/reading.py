@@ -1,6 +1,6 @@
 """A stream of Anthropic's events, understood as it comes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
@@ -20,7 +20,8 @@ from headway.gateway.chat import (
     ToolCall,
 )
 from headway.gateway.formats.anthropic_messages.stream import Course
-from headway.gateway.sse import Broken, Splitter, blocks, event_of, object_of
+from headway.gateway.reading import EventReading
+from headway.gateway.sse import object_of
 
 _STOPS: Final = {
     "end_turn": Stop.END,
@@ -38,13 +39,13 @@ def stop_of(reason: object) -> Stop:
     return _STOPS.get(reason, Stop.END) if isinstance(reason, str) else Stop.END
 
 
-class MessageReading:
-    """Reads events (`exchange.Reading`); their index is the number of the part."""
+class MessageReading(EventReading):
+    """Reads events; their index is the number of the part."""
+
+    _course: Course
 
     def __init__(self) -> None:
-        self.error: str | None = None
-        self._splitter = Splitter()
-        self._course = Course()
+        super().__init__(Course())
         self._reason: str | None = None
         self._stopped_by: str | None = None
         self._numbers: dict[int, int] = {}
@@ -52,44 +53,12 @@ class MessageReading:
         self._silent: set[int] = set()
         """Numbers of calls that have no arguments yet."""
 
-    @property
-    def done(self) -> bool:
-        return self._course.done
-
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        return self._course.tokens
-
-    @property
-    def served_by(self) -> str:
-        return self._course.served_by
-
-    def feed(self, data: bytes) -> list[Event]:
-        events = self._read(self._splitter.feed(data))
-        if self._splitter.too_long and self.error is None:
-            self.error = "an event of the provider's stream is too long"
-        return events
-
-    def end(self, *, by_close: bool) -> list[Event]:  # noqa: ARG002 - a port
-        return self._read(self._splitter.rest())
-
-    def _read(self, ready: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for block in blocks(ready):
-                if self.done or self.error is not None:
-                    break
-                name, data = event_of(block)
-                if not data:
-                    continue
-                event = object_of(data)
-                self._course.take(event, name)
-                if event.get("type") == "content_block_start":
-                    event = exact.loads(data)  # it may hold what a tool is called with
-                events.extend(self._event(event))
-        except Broken as broken:
-            self.error = str(broken)
-        return events
+    def event(self, name: bytes, data: bytes) -> Iterator[Event]:
+        event = object_of(data)
+        self._course.take(event, name)
+        if event.get("type") == "content_block_start":
+            event = exact.loads(data)  # it may hold what a tool is called with
+        yield from self._event(event)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Event]:
         match event:

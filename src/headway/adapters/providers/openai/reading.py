@@ -1,6 +1,6 @@
 """A stream of OpenAI's chat completions, understood as it comes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from headway.gateway.chat import (
@@ -17,7 +17,8 @@ from headway.gateway.chat import (
     ToolCall,
 )
 from headway.gateway.formats.openai_chat.stream import Course
-from headway.gateway.sse import DONE, Broken, Splitter, blocks, event_of, object_of
+from headway.gateway.reading import EventReading
+from headway.gateway.sse import DONE, Broken, object_of
 from headway.gateway.tally import ended_by
 
 _STOPS: Final = {
@@ -29,14 +30,13 @@ _STOPS: Final = {
 }
 
 
-class ChatReading:
-    """Reads chunks (`exchange.Reading`): parts are numbered in the order in which they begin."""
+class ChatReading(EventReading):
+    """Reads chunks: parts are numbered in the order in which they begin."""
+
+    _course: Course
 
     def __init__(self) -> None:
-        self.done = False
-        self.error: str | None = None
-        self._splitter = Splitter()
-        self._course = Course()
+        super().__init__(Course())
         self._begun = False
         self._finish: str | None = None
         self._parts = 0
@@ -46,43 +46,7 @@ class ChatReading:
         self._calls: dict[int, tuple[str, int]] = {}
         """By the index of a call, its id and the number of the part that it is."""
 
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        return self._course.tokens
-
-    @property
-    def served_by(self) -> str:
-        return self._course.served_by
-
-    def feed(self, data: bytes) -> list[Event]:
-        events = self._read(self._splitter.feed(data))
-        if self._splitter.too_long and self.error is None:
-            self.error = "an event of the provider's stream is too long"
-        return events
-
-    def end(self, *, by_close: bool) -> list[Event]:
-        events = self._read(self._splitter.rest())
-        if not self.done and self.error is None and self._course.finished and not by_close:
-            events += self._close()
-        return events
-
-    def _read(self, ready: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            for block in blocks(ready):
-                if self.done or self.error is not None:
-                    break
-                events.extend(self._block(block))
-        except Broken as broken:
-            self.error = str(broken)
-        except TypeError:  # an index that is a list, a delta that is a number
-            self.error = "the provider's stream holds a chunk that is none"
-        return events
-
-    def _block(self, block: bytes) -> Iterator[Event]:
-        name, data = event_of(block)
-        if not data:
-            return
+    def event(self, name: bytes, data: bytes) -> Iterator[Event]:
         if data.strip() == DONE:
             self._course.end()
             yield from self._close()
@@ -92,6 +56,11 @@ class ChatReading:
             raise Broken(ended_by(chunk.get("error") or chunk))
         self._course.take(chunk)
         yield from self._chunk(chunk)
+
+    def missing(self) -> Iterator[Event]:
+        if self._course.finished:
+            self._course.end()
+            yield from self._close()
 
     def _chunk(self, chunk: dict[str, Any]) -> Iterator[Event]:
         if not self._begun:
@@ -160,7 +129,6 @@ class ChatReading:
 
     def _close(self) -> Iterator[Event]:
         yield from self._end_part()
-        self.done = True
         yield Ended(stop_of(self._finish, calls=bool(self._calls)), None, self.tokens)
 
 
