@@ -84,6 +84,16 @@ def test_what_is_shown_is_a_table_or_json(lived_in: Shell) -> None:
         assert isinstance(found, list if " list" in words or " why" in words else dict), words
 
 
+def test_a_version_that_is_there_is_not_said_to_be_registered_anew(shell: Shell) -> None:
+    shell.done("models create bot")
+    first = shell.done(f"versions create bot 1.0.0 {TARGET} a")
+    again = shell.done(f"versions create bot 1.0.0 {TARGET} a")
+    digest = json.loads(shell.done("versions show bot 1.0.0 -o json"))["digest"][:19]
+
+    assert first.startswith(f"bot 1.0.0 registered, {digest}\n")
+    assert again.startswith(f"bot 1.0.0 was there already, the very same, {digest}\n")
+
+
 def test_a_route_that_is_off_says_so(shell: Shell) -> None:
     shell.done("models create bot")
     shell.done(f"versions create bot 1.0.0 {TARGET} a")

@@ -86,6 +86,53 @@ def test_rollback_asks_again_after_an_answer_in_vain(world: World) -> None:
     assert world.rollbacks.get(rollback.id).state is RollbackState.FINISHED
 
 
+def test_failed_rollback_is_over_soon_after_its_version_is_back(world: World) -> None:
+    """After a tenth of the time that it was gone, with few questions meanwhile."""
+    rollback = back(world)
+    failed(world, 5 * MINUTE)
+    world.gateways_follow()
+    seen = world.now
+    while world.rollbacks.get(rollback.id).state is not RollbackState.FINISHED:
+        world.run(SECOND)
+    assert world.now - seen <= 32 * SECOND
+    with world.begin() as work:
+        events = work.outbox.history(subject=f"rollback:{rollback.id}", limit=1_000)
+    assert sum(event.kind == "rollback.probe" for event in events) <= 40
+
+
+def failed(world: World, lasting: int) -> None:
+    """Let nobody answer for a time."""
+    until = world.now + lasting
+    while world.now < until:
+        world.courier(ok=False, detail="gone")
+        world.run(SECOND, answers=False)
+
+
+def test_failed_rollback_of_a_deployment_is_over_soon_after_its_version_is_back(
+    world: World,
+) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.tick()
+    failed(world, 7 * MINUTE)  # in the middle of a pause of 80 s
+    assert world.row(deployment).state is State.ROLLBACK_FAILED
+    world.run(10 * SECOND)
+    assert world.row(deployment).state is State.ROLLED_BACK
+
+
+def test_failed_rollback_of_a_deployment_is_not_looked_at_all_the_time(world: World) -> None:
+    deployment = world.deploy("1.2.0")
+    world.run(3 * SECOND)
+    world.deployments.intend(deployment.id, Verb.ABORT, actor=ADA)
+    world.tick()
+    failed(world, 7 * MINUTE)
+    claims = world.row(deployment).fence
+    world.run(20 * SECOND, answers=False)
+    assert world.row(deployment).state is State.ROLLBACK_FAILED
+    assert world.row(deployment).fence - claims <= 5
+
+
 def test_to_a_version_gives_it_to_everybody(world: World) -> None:
     back(world, "1.2.0")
     assert world.shares() == {"1.2.0": 10_000}

@@ -1,6 +1,7 @@
 """`headway versions`: register, list, compare."""
 
 import json
+from http.client import CREATED
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -97,11 +98,15 @@ def create(
         body["target"] |= target
     if "target" not in body:
         raise click.UsageError("say what it is: --artifact, --provider, --base-url, or --file")
-    registered = client.post(path_of("models", model, "versions"), body)
+    answer = client.raw("POST", path_of("models", model, "versions"), json=body)
+    registered = answer.json()
     if output == "json":
         show_json(registered)
     else:
-        click.echo(f"{model} {registered['version']} registered, {registered['digest'][:19]}")
+        done = (
+            "registered" if answer.status_code == CREATED else "was there already, the very same"
+        )
+        click.echo(f"{model} {registered['version']} {done}, {registered['digest'][:19]}")
         if _has_no_path(registered["target"]):
             click.echo("the base URL has no path: most OpenAI-compatible endpoints end in /v1")
         for variable in registered["needs"]:

@@ -36,6 +36,8 @@ FROZEN: Final = (
 )
 _FIRST_RETRY: Final = 5 * SECOND
 _LONGEST_RETRY: Final = 5 * MINUTE
+_PART: Final = 10
+"""Between two tries to go back it is looked ten times whether the version is there again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,7 +472,11 @@ def _failed(s: Situation) -> Decision:
         )
         because = f"{_origin(s.deployment.because)} | {what}"
         return Decision(act=TryBack(further), because=because, settles=s.intents)
-    return Decision(act=Wait(SECOND), because=_why_not_back(s, undo), settles=s.intents)
+    pace = max(retry_pause(undo.failures) // _PART, PROBE_EVERY)
+    wake_in = pace if undo.retry_at is None else min(pace, undo.retry_at - s.now)
+    return _probe_again(s, undo, every=pace) or Decision(
+        act=Wait(wake_in), because=_why_not_back(s, undo), settles=s.intents
+    )
 
 
 def retry_pause(failures: int) -> int:
@@ -506,8 +512,8 @@ def _why_not_back(s: Situation, undo: Undo) -> str:
     return f"{origin} | {undo.version} has not answered yet{said}"
 
 
-def _probe_again(s: Situation, undo: Undo) -> Decision | None:
-    if s.probe is None or s.probe.ok or s.now < undo.asked_at + PROBE_EVERY:
+def _probe_again(s: Situation, undo: Undo, *, every: int = PROBE_EVERY) -> Decision | None:
+    if s.probe is None or s.probe.ok or s.now < undo.asked_at + every:
         return None
     return Decision(
         act=Probe(), because=f"{_why_not_back(s, undo)}; asked again", settles=s.intents

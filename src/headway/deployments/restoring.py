@@ -4,7 +4,7 @@
         │ not within 60 s: people are paged
         ▼
       failed ── after a pause: on to the next version of the chain, by a rollback of its own
-        └────── none is left: it holds, and the version is asked again every minute
+        └────── none is left: it holds, and the version is asked again, ever less often
 
 Whoever changes the route meanwhile, by another rollback or by a deployment, ends it.
 """
@@ -37,6 +37,8 @@ from headway.outbox.message import Message
 from headway.routing.route import Route
 from headway.snapshots.snapshot import Snapshot
 
+_PART: Final = 10
+"""A version that is back is noticed after a tenth of the time that it was gone, or sooner."""
 _FURTHEST: Final = 50
 """How far a walk along the chain is looked back on."""
 
@@ -128,10 +130,13 @@ class Restorer:
             return self._tell(work, failed, "rollback.failed", why)
         if late and not behind and self._goes_on(work, rollback, current, f"{version}"):
             return True
-        if version is not None and probes and _again(probes, now, late=late):
+        asks_at = _asks_at(rollback, probes)
+        if version is not None and asks_at is not None and now >= asks_at:
+            asks_at = None
             event = _event(rollback, "rollback.probe", f"{version} is asked again", now)
             work.outbox.add(event, *_asked(work, rollback, version, len(probes) + 1, now))
-        work.rollbacks.save(rollback, wake_in=_pause(work, rollback, now))
+        pause = _pause(work, rollback, now)
+        work.rollbacks.save(rollback, wake_in=min(pause, asks_at - now) if asks_at else pause)
         return False
 
     def _goes_on(self, work: Work, failed: Rollback, current: Route, version: str) -> bool:
@@ -224,12 +229,16 @@ def _asked(
     return (message,)
 
 
-def _again(probes: Sequence[Message], now: int, *, late: bool) -> bool:
-    """Say whether the last probe came back in vain, long enough ago."""
-    last = probes[-1]
-    return last.answered_at is not None and now >= last.answered_at + (
-        MINUTE if late else PROBE_EVERY
-    )
+def _asks_at(rollback: Rollback, probes: Sequence[Message]) -> int | None:
+    """Return when to ask again, after an answer in vain; None: the answer is waited for.
+
+    Every 5 s at first, then after a tenth of the time that it has failed, a minute at most.
+    """
+    answered_at = probes[-1].answered_at if probes else None
+    if answered_at is None:
+        return None
+    failed_for = answered_at - rollback.created_at - ANSWER_WITHIN
+    return answered_at + min(max(failed_for // _PART, PROBE_EVERY), MINUTE)
 
 
 def _goes_on_at(failed: Rollback, walked: Sequence[Rollback]) -> int:
