@@ -18,7 +18,6 @@ from typing import Final
 
 from headway.auth.role import Permission
 from headway.gateway import truth
-from headway.gateway.accumulator import Flight
 from headway.gateway.body import PACKED
 from headway.gateway.dialects import ANTHROPIC_COUNTING, path_of
 from headway.gateway.exchange import (
@@ -36,13 +35,13 @@ from headway.gateway.exchange import (
 from headway.gateway.heads import JSON_TYPE, patience, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.recourse import Again, Course, FallBack, Setback, Tell, next_step
-from headway.gateway.resilience import Leave, Resilience
-from headway.gateway.spending import Admission
+from headway.gateway.resilience import Resilience
 from headway.gateway.tally import together
+from headway.gateway.ticket import Ticket
+from headway.gateway.truth import Refused
 from headway.gateway.view import Destination
 from headway.registry.target import HostedTarget
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import SINGLE, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import FieldLines, Headers
 from headway.wire.sending import Deadlines, Failure, Sending
@@ -60,7 +59,6 @@ _MOST_HELD: Final = 64 * 1024
 _CHECK_WAITS_SECONDS: Final = 3.0
 _CHECK_LOOKS_SECONDS: Final = 0.1
 _USED: Final = frozenset({Outcome.OK, Outcome.GONE})
-_NOTHING: Final = FieldLines(b"")
 _NO_FIELDS: Final = b""
 _NO_REQUEST: Final = (b"", b"")
 _NO_ANSWER: Final[Fields] = MappingProxyType({})
@@ -70,11 +68,10 @@ class Passage:
     """One request on its way through."""
 
     __slots__ = (
-        "_admission", "_answer_size", "_ask", "_by", "_call", "_caller", "_calls",
-        "_destination", "_fallen_back", "_fields_up", "_first_ms", "_flight", "_format",
-        "_headers", "_held", "_leave", "_left_at", "_lost", "_model", "_over", "_over_at",
-        "_parts", "_pipeline", "_request", "_resilience", "_retried", "_sending", "_since",
-        "_speaker", "_stamp", "_status", "_watch", "_way",
+        "_answer_size", "_ask", "_by", "_call", "_calls", "_destination", "_fallen_back",
+        "_fields_up", "_first_ms", "_format", "_headers", "_held", "_left_at", "_lost", "_model",
+        "_over", "_over_at", "_parts", "_pipeline", "_request", "_resilience", "_retried",
+        "_sending", "_since", "_speaker", "_status", "_ticket", "_watch",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format, model: str | None) -> None:
@@ -84,14 +81,10 @@ class Passage:
         self._format = format_
         self._model = model
         self._fields_up: Fields = call.headers.first()
-        self._caller = CONTROL
-        self._admission: Admission | None = None
+        self._ticket = Ticket(pipeline, call)
         self._ask: Ask | None = None
-        self._way: Way | None = None
         self._destination: Destination | None = None
         self._speaker: Speaker | None = None
-        self._flight: Flight | None = None
-        self._stamp = ""
         self._request = _NO_REQUEST
         """Head and body for the upstream, kept until they are surely not sent again."""
         self._by = 0.0
@@ -104,8 +97,6 @@ class Passage:
         self._calls = 0
         """Requests to upstreams, whichever."""
         self._resilience: Resilience | None = None
-        self._leave: Leave | None = None
-        """With what its provider's breaker let it through, if one had a say."""
         self._fallen_back = False
         self._status = 0
         self._headers = _NO_ANSWER
@@ -128,27 +119,25 @@ class Passage:
         """Look at the head: who asks. What they may call is decided when the body is there."""
         call = self._call
         try:
-            self._caller = self._pipeline.identify(call, self._fields_up, Permission.TRAFFIC_CALL)
+            self._admit()
         except NotAnswered as refused:
             self._refuse(refused.problem)
             return
-        if self._fields_up.get(b"content-encoding", b"identity") != b"identity":
-            self._refuse(PACKED)
-            return
-        if (limits := self._caller.limits) is not None:
-            admission = self._admission = self._pipeline.spending.admit(self._caller, limits)
-            if admission.problem is not None:
-                self._refuse(admission.problem)
-                return
         call.on_gone = self._gone
         call.collect(self._pipeline.body_limit, self._arrived)
+
+    def _admit(self) -> None:
+        head, ticket = self._fields_up, self._ticket
+        ticket.caller = self._pipeline.identify(self._call, head, Permission.TRAFFIC_CALL)
+        if head.get(b"content-encoding", b"identity") != b"identity":
+            raise NotAnswered(PACKED)
+        ticket.admit()
 
     def _refuse(self, problem: Problem) -> None:
         """End before the body is read."""
         self._respond(problem)
         self._pipeline.accumulator.unrouted(problem.outcome)
-        if self._caller is not CONTROL:
-            self._pipeline.accumulator.key_ended(self._caller.id, problem.outcome)
+        self._ticket.key_ended(problem.outcome)
         if self._pipeline.access is not None:
             self._tell(self._pipeline.access, problem.outcome, NO_TOKENS)
 
@@ -165,7 +154,11 @@ class Passage:
         """Let a check wait for its version: control may be faster than our look at the routes."""
         pipeline = self._pipeline
         waited = pipeline.monotonic() - self._call.last_byte_at
-        if self._caller is not CONTROL or problem.status != 404 or waited > _CHECK_WAITS_SECONDS:
+        if (
+            self._ticket.caller is not CONTROL
+            or problem.status != 404
+            or waited > _CHECK_WAITS_SECONDS
+        ):
             return False
         pipeline.later(
             _CHECK_LOOKS_SECONDS, lambda: None if self._over else self._arrived(self._call, body)
@@ -227,8 +220,8 @@ class Passage:
         """Be looked at by the sweep."""
         if not self._over:
             age = now - self._call.last_byte_at
-            if self._flight is not None and not self._left_at:
-                self._pipeline.accumulator.mark(self._flight, age * 1000)
+            if (flight := self._ticket.flight) is not None and not self._left_at:
+                self._pipeline.accumulator.mark(flight, age * 1000)
             if 0 < self._by <= now and not self._left_at:
                 self._wait_no_longer()
             elif self._watch is not None and not self._watch.started:
@@ -255,29 +248,23 @@ class Passage:
     # The way there
 
     def _start(self, body: bytes) -> None:
-        pipeline = self._pipeline
+        pipeline, ticket = self._pipeline, self._ticket
         headers = self._fields_up
         ask = self._ask = self._format.read(body, headers, self._model)
-        way = self._way = pipeline.way(self._caller, ask, self._format, headers)
+        way = pipeline.way(ticket.caller, ask, self._format, headers)
         if b"x-stainless-read-timeout" in headers and not ask.stream:
             # Of a stream clients count it from event to event, and leave by themselves.
             self._by = self._call.last_byte_at + patience(headers[b"x-stainless-read-timeout"])
         at = pipeline.clock()
         self._begin(way, at)
-        if self._caller is not CONTROL:
-            pipeline.accumulator.key_used(self._caller.id, at)
+        if ticket.caller is not CONTROL:
+            pipeline.accumulator.key_used(ticket.caller.id, at)
         self._go(way)
 
     def _begin(self, way: Way, at: int) -> None:
-        """Stamp the request, if it is not yet, and count it for the version that it goes to."""
-        pipeline = self._pipeline
-        assignment = way.assignment
-        flags = flags_of(assignment, way.flags)
-        unit = 0 if flags & SINGLE else pipeline.stamper.unit_hash(assignment.unit)
-        if not self._stamp:
-            self._stamp = pipeline.stamper.stamp(way.destination.prefix, at, unit, flags)
-        self._flight = pipeline.accumulator.begin(assignment, unit=unit, flags=flags, at=at)
-        pipeline.under_way.add(self)
+        """Count the request for the version that it goes to."""
+        self._ticket.flight = self._ticket.assign(way, at)
+        self._pipeline.under_way.add(self)
 
     def _go(self, way: Way) -> None:
         """Write the request for a version, and send it. Raises `NotAnswered`."""
@@ -293,8 +280,9 @@ class Passage:
         self._speaker = speaker
         headers = self._fields_up
         body = speaker.write(self._asked, headers)
-        if not prepared.local and self._caller is not CONTROL:
-            self._leave = self._pipeline.leave(way)
+        ticket = self._ticket
+        if not prepared.local and ticket.caller is not CONTROL:
+            ticket.leave = self._pipeline.leave(way)
             known = self._resilience = self._pipeline.resiliences.of(destination.release.digest)
             known.sent()
         native = speaker.native
@@ -304,8 +292,7 @@ class Passage:
         head = b"%b%bcontent-length: %d\r\n\r\n" % (native.head, fields, len(body))
         self._request = (head, body)
         self._send(prepared)
-        if self._flight is not None:
-            self._pipeline.accumulator.sent(self._flight)
+        ticket.sent()
 
     def _send(self, prepared: Prepared) -> None:
         self._calls += 1
@@ -489,47 +476,26 @@ class Passage:
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
     def _refused(self, status: int, body: bytes) -> None:
-        """Pass on an answer that says no, as far as it is true for callers.
-
-        Words of a provider pass where they are about the caller's request. Of everything else,
-        our credential and our account among it, callers learn the status and a code.
-        """
-        headers = self._headers
-        wait = truth.wait_of(headers, self._pipeline.clock())
+        """Pass on an answer that says no."""
         prepared = self._destination.prepared if self._destination is not None else None
-        local = prepared is not None and prepared.local
-        said = headers.get(b"headway-outcome") if local else None
-        if b"content-encoding" in headers:
-            body = b""  # packed, which was not asked for
-        if prepared is not None and truth.shows(body, prepared.hidden):
-            body = b""
-        complaint = self._said.complaint(body)
-        outcome, shown = truth.of_status(status, local=local, said=said, code=complaint.code)
-        told = shown == status and (local or outcome is Outcome.REFUSED)
-        known = _WORDS if local else _WORDS_ELSEWHERE
-        words = known.get(outcome, f"the provider answered with status {status}")
-        if status in _OUR_CREDENTIAL and outcome is Outcome.PROVIDER:
-            words += ": it refuses the credential of this version"
-        problem = Problem(
-            shown,
-            (complaint.message if told else "") or words,
-            outcome,
-            (complaint.code if told else truth.code_for_callers(shown, status, complaint.code))
-            or "upstream_error",
-            complaint.param if told else None,
-            retry_after=wait or (1 if outcome is Outcome.GATEWAY else None),
+        refusal = truth.of_refusal(
+            Refused(status, self._headers, body),
+            self._said.complaint,
+            now=self._pipeline.clock(),
+            local=prepared is not None and prepared.local,
+            hidden=() if prepared is None else prepared.hidden,
         )
-        if told and complaint.body is not None and outcome is Outcome.REFUSED:
-            self._pass_refusal(problem, complaint.body)
+        if refusal.body is not None:
+            self._pass_refusal(refusal.problem, refusal.body)
         else:
-            self._failed(Setback(problem, truth.may_be_tried_again(status), wait))
+            passing = truth.may_be_tried_again(status)
+            self._failed(Setback(refusal.problem, passing, refusal.wait))
 
     def _pass_refusal(self, problem: Problem, body: bytes) -> None:
         """Let the caller read what the provider says of the request, in the bytes it said it."""
         if not self._left_at:
             lines = JSON_TYPE + waiting(problem.retry_after)
-            fields = self._fields(lines, spent=self._calls > 1)
-            self._call.respond(problem.status, fields, body)
+            self._call.respond(problem.status, self._fields(lines, final=self._calls > 1), body)
         self._end(problem.outcome)
 
     # Failures
@@ -574,7 +540,7 @@ class Passage:
 
     def _other(self) -> Way | None:
         """Return where the request may go instead: whoever names a version wants no other."""
-        way = self._way
+        way = self._ticket.way
         if way is None or self._fallen_back or way.assignment.pinned:
             return None
         try:
@@ -614,7 +580,7 @@ class Passage:
             spent = together(self._lost, spent)
         self._record(problem.outcome, self._pipeline.monotonic(), spent, served_by)
         if spent:
-            self._spend(spent)
+            self._ticket.spend(spent)
         self._fallen_back = True
         self._retried = 0
         self._forget_answer()
@@ -638,7 +604,7 @@ class Passage:
         self._end_with(problem.outcome, said)
 
     def _respond(self, problem: Problem) -> None:
-        fields = self._fields(JSON_TYPE + said_with(problem), spent=self._calls > 1)
+        fields = self._fields(JSON_TYPE + said_with(problem), final=self._calls > 1)
         self._call.respond(problem.status, fields, self._format.fault(problem))
 
     def _crash(self, error: Exception) -> None:
@@ -672,47 +638,29 @@ class Passage:
     ) -> None:
         """Record how it ended, once. `wait`: the upstream has not ended its body yet."""
         self._over = True
+        ticket = self._ticket
         now = self._over_at = self._pipeline.monotonic()
         if self._lost:
             tokens = together(self._lost, tokens)
         if self._left_at:
             outcome = Outcome.GONE  # and counted as that when its caller left
             self._pipeline.reading_on -= 1
-            if self._flight is not None:
+            if ticket.flight is not None:
                 latency = (self._left_at - self._call.last_byte_at) * 1000
-                self._pipeline.accumulator.told_later(self._flight, latency, tokens, served_by)
+                self._pipeline.accumulator.told_later(ticket.flight, latency, tokens, served_by)
         else:
             self._count(outcome, now, tokens, served_by)
         if tokens or self._untold(outcome):
-            self._spend(tokens)
-        if self._admission is not None:
-            self._admission.ended()
+            ticket.spend(tokens)
+        ticket.leave_key()
         if self._pipeline.access is not None:
             self._tell(self._pipeline.access, outcome, tokens)
         if not wait:
             self._pipeline.under_way.discard(self)
 
     def _tell(self, access: Access, outcome: Outcome, tokens: Mapping[str, int]) -> None:
-        """Hand over what the log may say of a request: nothing that its caller wrote."""
-        call, way, destination = self._call, self._way, self._destination
-        came = call.last_byte_at or call.received_at
-        access(
-            {
-                "request_id": self._stamp,
-                "method": call.method,
-                "path": path_of(self._format.name, "{model}"),
-                "status": call.status,
-                "outcome": outcome.value,
-                "key": "" if self._caller is CONTROL else self._caller.id,
-                "model": destination.release.model if destination is not None else "",
-                "version": destination.release.version if destination is not None else "",
-                "environment": way.served.route.environment if way is not None else "",
-                "latency_ms": round((self._pipeline.monotonic() - came) * 1000, 1),
-                "first_ms": None if self._first_ms is None else round(self._first_ms, 1),
-                "input_tokens": tokens.get("input", 0),
-                "output_tokens": tokens.get("output", 0),
-            }
-        )
+        path = path_of(self._format.name, "{model}")
+        self._ticket.tell(access, outcome, path, tokens=tokens, first_ms=self._first_ms)
 
     def _untold(self, outcome: Outcome) -> bool:
         """Say whether tokens were used of which nobody told: that is unknown, and not nothing."""
@@ -725,22 +673,6 @@ class Passage:
             and self._format is not ANTHROPIC_COUNTING
         )
 
-    def _spend(self, tokens: Mapping[str, int]) -> None:
-        """Count what was used of a version, and its cost: for it, and for the key."""
-        way, destination = self._way, self._destination
-        if way is None or destination is None:
-            return
-        release = destination.release
-        cost = release.cost(tokens, self._pipeline.clock()) if tokens else None
-        self._pipeline.accumulator.spent(
-            "" if self._caller is CONTROL else self._caller.id,
-            (release.model, way.served.route.environment, release.version),
-            tokens,
-            cost,
-        )
-        if self._admission is not None:
-            self._admission.spent(tokens, cost)
-
     def _count(
         self,
         outcome: Outcome,
@@ -750,8 +682,7 @@ class Passage:
     ) -> None:
         """Record how it ended, for its version and for the key."""
         self._record(outcome, now, tokens, served_by)
-        if self._caller is not CONTROL:
-            self._pipeline.accumulator.key_ended(self._caller.id, outcome)
+        self._ticket.key_ended(outcome)
 
     def _record(
         self,
@@ -761,17 +692,10 @@ class Passage:
         served_by: str = "",
     ) -> None:
         self._resilience = None
-        if (leave := self._leave) is not None:
-            self._leave = None
-            leave.ended(now, good=truth.fared_well(outcome, self._status))
-        flight = self._flight
-        if flight is None:
-            self._pipeline.accumulator.unrouted(outcome)
-            return
-        self._pipeline.accumulator.record(
-            flight,
+        self._ticket.record(
             outcome,
-            latency_ms=max(0.0, (now - self._call.last_byte_at) * 1000),
+            now,
+            status=self._status,
             first_ms=self._first_ms,
             tokens=tokens,
             served_by=served_by,
@@ -781,37 +705,8 @@ class Passage:
         """Milliseconds since the last byte of the request."""
         return max(0.0, (self._pipeline.monotonic() - self._call.last_byte_at) * 1000)
 
-    # Fields
-
-    def _where(self) -> FieldLines:
-        destination, way = self._destination, self._way
-        if destination is None:
-            return _NOTHING
-        if way is not None and way.pin and destination is way.destination:
-            return destination.lines_with(way.pin)
-        return destination.lines(self._pipeline.minute)
-
-    def _fields(self, lines: bytes, *, spent: bool = False) -> FieldLines:
-        """Return the fields of an answer: which version, which route, which request."""
-        if not self._stamp:
-            self._stamp = self._pipeline.stamp_of_no_route()
-        stamp = self._stamp.encode("ascii")
-        where = self._where()
-        admission = self._admission
-        return FieldLines(
-            b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"
-            % (
-                lines,
-                where,
-                _NOTHING if admission is None else admission.lines,
-                self._pipeline.downward(self._headers, limited=admission is not None)
-                if self._headers
-                else b"",
-                stamp,
-                stamp,
-                b"x-should-retry: false\r\n" if spent else b"",
-            )
-        )
+    def _fields(self, lines: bytes, *, final: bool = False) -> FieldLines:
+        return self._ticket.fields(lines, self._headers, final=final)
 
 
 _OUT_OF_PATIENCE: Final = Problem(
@@ -820,17 +715,6 @@ _OUT_OF_PATIENCE: Final = Problem(
 _NO_CONTENT: Final = Problem(
     504, "the provider did not answer in time", Outcome.PROVIDER, "upstream_timeout"
 )
-
-_WORDS: Final = {
-    Outcome.VERSION: "this version is not able to answer",
-    Outcome.GATEWAY: "the process that runs this model is not ready",
-    Outcome.REFUSED: "the model refuses this request",
-}
-_WORDS_ELSEWHERE: Final = {
-    **_WORDS,
-    Outcome.VERSION: "the provider does not have the model that this version asks for",
-}
-_OUR_CREDENTIAL: Final = frozenset({401, 403})
 
 
 def _wrong_path(destination: Destination) -> Problem:

@@ -20,7 +20,6 @@ import orjson
 
 from headway.auth.role import Permission
 from headway.gateway import exact, truth
-from headway.gateway.accumulator import Flight
 from headway.gateway.body import PACKED, check_size, malformed
 from headway.gateway.exchange import (
     NO_TOKENS,
@@ -36,14 +35,13 @@ from headway.gateway.exchange import (
 from headway.gateway.form import boundary_of
 from headway.gateway.heads import JSON_TYPE, said_with, upward, waiting
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
-from headway.gateway.resilience import Leave
-from headway.gateway.spending import Admission
 from headway.gateway.splice import splice_model
+from headway.gateway.ticket import Ticket
+from headway.gateway.truth import Refused
 from headway.gateway.upload import Upload
 from headway.registry.target import passed_by
 from headway.routing.assignment import NO_HINTS
 from headway.tracking.measurement import Outcome
-from headway.tracking.stamp import SINGLE, flags_of
 from headway.wire.call import Call
 from headway.wire.framing import LAST_CHUNK, FieldLines, Headers, chunk, request_head
 from headway.wire.origin import Origin
@@ -59,16 +57,14 @@ _IDLE_SECONDS: Final = 60.0
 _SAFE: Final = "/-._~!$&'()*+,;=:@"
 _DOWN: Final = (b"content-type", b"content-disposition")
 _NO_ANSWER: Final[Fields] = MappingProxyType({})
-_NOTHING: Final = FieldLines(b"")
 
 
 class Through:
     """One request on its way through, and its answer (`Receiver`, `BodySink`, `UnderWay`)."""
 
     __slots__ = (
-        "_admission", "_call", "_caller", "_flight", "_format", "_head_up", "_headers",
-        "_leave", "_over", "_passed", "_pipeline", "_refusal", "_refusal_size", "_sending",
-        "_stamp", "_status", "_upload", "_way",
+        "_call", "_format", "_head_up", "_headers", "_over", "_passed", "_pipeline", "_refusal",
+        "_refusal_size", "_sending", "_status", "_ticket", "_upload",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format) -> None:
@@ -77,16 +73,10 @@ class Through:
         self._call = call
         self._format = format_
         self._head_up: Fields = call.headers.first()
-        self._caller = CONTROL
-        self._admission: Admission | None = None
-        self._way: Way | None = None
+        self._ticket = Ticket(pipeline, call)
         self._passed: Passed | None = None
-        self._leave: Leave | None = None
-        """With what its provider's breaker let it through, if one had a say."""
-        self._flight: Flight | None = None
         self._upload: Upload | None = None
         """The body, if it is a form."""
-        self._stamp = ""
         self._sending: Sending | None = None
         self._status = 0
         self._headers = _NO_ANSWER
@@ -119,11 +109,8 @@ class Through:
             raise NotAnswered(Problem(405, detail, Outcome.CALLER, "method_not_allowed"))
         if self._head_up.get(b"content-encoding", b"identity") != b"identity":
             raise NotAnswered(PACKED)
-        self._caller = caller
-        if caller.limits is not None:
-            self._admission = pipeline.spending.admit(caller, caller.limits)
-            if self._admission.problem is not None:
-                raise NotAnswered(self._admission.problem)
+        self._ticket.caller = caller
+        self._ticket.admit()
 
     def _named_by_head(self) -> str:
         return (
@@ -154,20 +141,18 @@ class Through:
 
     def _route(self, named: str) -> Passed:
         """Find out where the request goes, and count it there. Raises `NotAnswered`."""
-        pipeline, call = self._pipeline, self._call
+        pipeline, call, ticket = self._pipeline, self._call, self._ticket
         name, ref = split_pin(named)
-        if self._caller is CONTROL:
+        if ticket.caller is CONTROL:
             raise NotAnswered(_not_passed(name, "", call.path))
-        way = self._way = pipeline.undrawn(self._caller, name, ref, self._head_up)
+        way = pipeline.undrawn(ticket.caller, name, ref, self._head_up)
         at = pipeline.clock()
-        flags = flags_of(way.assignment, way.flags)
-        unit = 0 if flags & SINGLE else pipeline.stamper.unit_hash(way.assignment.unit)
-        self._stamp = pipeline.stamper.stamp(way.destination.prefix, at, unit, flags)
+        flight = ticket.assign(way, at)
         passed = self._passed = self._passed_by(way)
-        self._flight = pipeline.accumulator.begin(way.assignment, unit=unit, flags=flags, at=at)
+        ticket.flight = flight
         pipeline.under_way.add(self)
-        pipeline.accumulator.key_used(self._caller.id, at)
-        self._leave = pipeline.leave(way)
+        pipeline.accumulator.key_used(ticket.caller.id, at)
+        ticket.leave = pipeline.leave(way)
         return passed
 
     def _passed_by(self, way: Way) -> Passed:
@@ -195,7 +180,7 @@ class Through:
         origin, deadlines = self._where_to()
         head = self._head(passed) + length + b"\r\n"
         self._sending = self._pipeline.pool.send(origin, head, body or b"", self, deadlines)
-        self._count_sent()
+        self._ticket.sent()
 
     def _open(self, passed: Passed, length: int | None) -> None:
         """Begin a request whose body passes; `length`: of the body, None if it comes in chunks."""
@@ -210,12 +195,13 @@ class Through:
         sending.on_writable = call.resume_reading
         if not sending.writable:
             call.pause_reading()
-        self._count_sent()
+        self._ticket.sent()
 
     def _where_to(self) -> tuple[Origin, Deadlines]:
-        if self._way is None:
+        way = self._ticket.way
+        if way is None:
             raise AssertionError("a request is routed before it is sent")
-        prepared = self._way.destination.prepared
+        prepared = way.destination.prepared
         # How long a file takes is not known beforehand: pauses end it, not its length.
         return prepared.origin, replace(prepared.deadlines, total=inf)
 
@@ -226,10 +212,6 @@ class Through:
             target += b"?" + query
         head = request_head(call.method.encode("ascii"), target, passed.lines)
         return head + upward(call.headers, passed)
-
-    def _count_sent(self) -> None:
-        if self._flight is not None:
-            self._pipeline.accumulator.sent(self._flight)
 
     # The request's body (`BodySink`)
 
@@ -350,30 +332,21 @@ class Through:
 
     def _refused(self, body: bytes) -> None:
         """Pass on what says no: its words where they are about the request, as everywhere."""
-        status = self._status
-        prepared = self._way.destination.prepared if self._way is not None else None
-        if prepared is not None and truth.shows(body, prepared.hidden):
-            body = b""
-        complaint = self._format.complaint(body)
-        outcome, shown = truth.of_status(status, local=False, said=None, code=complaint.code)
-        told = outcome is Outcome.REFUSED
-        wait = truth.wait_of(self._headers, self._pipeline.clock())
-        if told and complaint.body is not None:
-            self._respond(shown, JSON_TYPE + waiting(wait), complaint.body)
-            self._end(outcome)
-            return
-        code = truth.code_for_callers(shown, status, complaint.code)
-        words = f"the provider answered with status {status}"
-        self._fail(
-            Problem(
-                shown,
-                (complaint.message if told else "") or words,
-                outcome,
-                (complaint.code if told else code) or "upstream_error",
-                complaint.param if told else None,
-                retry_after=wait,
-            )
+        way = self._ticket.way
+        refusal = truth.of_refusal(
+            Refused(self._status, self._headers, body),
+            self._format.complaint,
+            now=self._pipeline.clock(),
+            local=False,
+            hidden=() if way is None else way.destination.prepared.hidden,
         )
+        problem = refusal.problem
+        if refusal.body is None:
+            self._fail(problem)
+            return
+        lines = JSON_TYPE + waiting(problem.retry_after)
+        self._respond(problem.status, lines, refusal.body)
+        self._end(problem.outcome)
 
     # The caller
 
@@ -422,23 +395,12 @@ class Through:
         if self._over:
             return
         self._over = True
-        pipeline, call = self._pipeline, self._call
-        if self._flight is None:
-            pipeline.accumulator.unrouted(outcome)
-        else:
-            now = pipeline.monotonic()
-            began = call.last_byte_at or now
-            pipeline.accumulator.record(
-                self._flight, outcome, latency_ms=max(0.0, (now - began) * 1000)
-            )
-        if self._caller is not CONTROL:
-            pipeline.accumulator.key_ended(self._caller.id, outcome)
-        if self._leave is not None:
-            good = truth.fared_well(outcome, self._status)
-            self._leave.ended(pipeline.monotonic(), good=good)
-        self._spend(outcome)
-        if self._admission is not None:
-            self._admission.ended()
+        pipeline, ticket = self._pipeline, self._ticket
+        ticket.record(outcome, pipeline.monotonic(), status=self._status)
+        ticket.key_ended(outcome)
+        if outcome is Outcome.OK and _makes(self._call):
+            ticket.spend(NO_TOKENS)  # what it cost nobody here knows
+        ticket.leave_key()
         if pipeline.access is not None:
             self._tell(pipeline.access, outcome)
         pipeline.under_way.discard(self)
@@ -446,69 +408,13 @@ class Through:
             sending.on_unwritable = sending.on_writable = None
             self._sending = None
 
-    def _spend(self, outcome: Outcome) -> None:
-        """Count what was made for a caller; what it costs nobody here knows."""
-        if outcome is not Outcome.OK or self._way is None or not _makes(self._call):
-            return
-        release = self._way.destination.release
-        self._pipeline.accumulator.spent(
-            "" if self._caller is CONTROL else self._caller.id,
-            (release.model, self._way.served.route.environment, release.version),
-            NO_TOKENS,
-            None,
-        )
-        if self._admission is not None:
-            self._admission.spent(NO_TOKENS, None)
-
     def _tell(self, access: Access, outcome: Outcome) -> None:
-        """Hand over what the log may say of a request: nothing that its caller wrote."""
-        call, way = self._call, self._way
-        release = way.destination.release if way is not None else None
-        came = call.last_byte_at or call.received_at
         passed = self._pipeline.view.passed
-        allowed = (each for each in prefixes(call.path[4:]) if each in passed)
-        access(
-            {
-                "request_id": self._stamp,
-                "method": call.method,
-                "path": f"/v1/{next(allowed, '{path}')}",
-                "status": call.status,
-                "outcome": outcome.value,
-                "key": "" if self._caller is CONTROL else self._caller.id,
-                "model": release.model if release is not None else "",
-                "version": release.version if release is not None else "",
-                "environment": way.served.route.environment if way is not None else "",
-                "latency_ms": round((self._pipeline.monotonic() - came) * 1000, 1),
-                "first_ms": None,
-                "input_tokens": 0,
-                "output_tokens": 0,
-            }
-        )
+        allowed = (each for each in prefixes(self._call.path[4:]) if each in passed)
+        self._ticket.tell(access, outcome, f"/v1/{next(allowed, '{path}')}")
 
     def _fields(self, lines: bytes) -> FieldLines:
-        """Return the fields of an answer: which version, which route, which request."""
-        pipeline, way, admission = self._pipeline, self._way, self._admission
-        if not self._stamp:
-            self._stamp = pipeline.stamp_of_no_route()
-        where = _NOTHING
-        if way is not None:
-            where = (
-                way.destination.lines_with(way.pin)
-                if way.pin
-                else way.destination.lines(pipeline.minute)
-            )
-        stamp = self._stamp.encode("ascii")
-        return FieldLines(
-            b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n"
-            % (
-                lines,
-                where,
-                _NOTHING if admission is None else admission.lines,
-                pipeline.downward(self._headers, limited=admission is not None),
-                stamp,
-                stamp,
-            )
-        )
+        return self._ticket.fields(lines, self._headers)
 
 
 def _makes(call: Call) -> bool:

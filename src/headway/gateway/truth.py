@@ -5,13 +5,13 @@ somebody's doing, and this page says whose.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
-from headway.gateway.exchange import Problem
+from headway.gateway.exchange import Complaint, Fields, Problem
 from headway.gateway.limits import LONGEST_RETRY_AFTER
 from headway.gateway.tally import is_word
 from headway.tracking.measurement import Outcome
@@ -37,6 +37,16 @@ _TIMEOUTS: Final = frozenset(
         FailureKind.TIMEOUT_TOTAL,
     }
 )
+_WORDS: Final = {
+    Outcome.VERSION: "this version is not able to answer",
+    Outcome.GATEWAY: "the process that runs this model is not ready",
+    Outcome.REFUSED: "the model refuses this request",
+}
+_WORDS_ELSEWHERE: Final = {
+    **_WORDS,
+    Outcome.VERSION: "the provider does not have the model that this version asks for",
+}
+_OUR_CREDENTIAL: Final = frozenset({401, 403})
 _OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 _ANSWERED: Final = frozenset({Outcome.OK, Outcome.REFUSED, Outcome.VERSION})
 _LEFT: Final = {None: Outcome.GONE, 500: Outcome.GATEWAY}
@@ -88,6 +98,63 @@ def of_status(
         return Outcome.PROVIDER, status
     # 401 and 403 too: it is our credential that was refused, not the caller's key.
     return Outcome.PROVIDER, 502
+
+
+class Refused(NamedTuple):
+    """An answer that says no."""
+
+    status: int
+    headers: Fields
+    body: bytes
+
+
+class Refusal(NamedTuple):
+    """What such an answer is for the caller."""
+
+    problem: Problem
+    body: bytes | None
+    """The provider's words in the bytes in which it said them; None: the problem is told."""
+    wait: float | None
+    """For how many seconds the provider asks to be left alone, if it says."""
+
+
+def of_refusal(
+    refused: Refused,
+    read: Callable[[bytes], Complaint],
+    *,
+    now: int,
+    local: bool,
+    hidden: tuple[bytes, ...],
+) -> Refusal:
+    """Return an answer that says no, as far as it is true for callers.
+
+    Words of a provider pass where they are about the caller's request. Of everything else, our
+    credential and our account among it, callers learn the status and a code. `read`: of a body
+    its complaint; `now`: milliseconds UTC; `hidden`: what callers must not see.
+    """
+    status, headers, body = refused
+    wait = wait_of(headers, now)
+    if b"content-encoding" in headers or shows(body, hidden):
+        body = b""  # packed, which was not asked for, or not for callers
+    complaint = read(body)
+    said = headers.get(b"headway-outcome") if local else None
+    outcome, shown = of_status(status, local=local, said=said, code=complaint.code)
+    told = shown == status and (local or outcome is Outcome.REFUSED)
+    known = _WORDS if local else _WORDS_ELSEWHERE
+    words = known.get(outcome, f"the provider answered with status {status}")
+    if status in _OUR_CREDENTIAL and outcome is Outcome.PROVIDER:
+        words += ": it refuses the credential of this version"
+    code = complaint.code if told else code_for_callers(shown, status, complaint.code)
+    problem = Problem(
+        shown,
+        (complaint.message if told else "") or words,
+        outcome,
+        code or "upstream_error",
+        complaint.param if told else None,
+        retry_after=wait or (1 if outcome is Outcome.GATEWAY else None),
+    )
+    passes = told and outcome is Outcome.REFUSED
+    return Refusal(problem, complaint.body if passes else None, wait)
 
 
 def of_failure(failure: Failure, *, local: bool) -> Problem:
