@@ -166,6 +166,27 @@ def test_version_adds_its_defaults_and_its_locked_parameters_win() -> None:
     assert found == hello(model="gpt-5", temperature=0.9, seed=1, top_p=0.5)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")],
+)
+def test_limit_is_said_once_whichever_of_its_two_names_is_used(ours: str, theirs: str) -> None:
+    """Providers refuse a request that holds both."""
+    default = Settings(model="m", parameters={ours: 99})
+    assert written(hello(), default) == hello(model="m", **{ours: 99})
+    assert written(hello(**{theirs: 5}), default) == hello(model="m", **{theirs: 5})
+    assert written(hello(**{ours: 5}), default) == hello(model="m", **{ours: 5})
+
+    locked = Settings(model="m", locked={ours: 99})
+    assert written(hello(**{theirs: 5}), locked) == hello(model="m", **{ours: 99})
+
+
+def test_limit_that_a_caller_says_twice_is_the_providers_to_answer() -> None:
+    both = {"max_tokens": 5, "max_completion_tokens": 6}
+    settings = Settings(model="m", parameters={"max_tokens": 99, "seed": 1})
+    assert written(hello(**both), settings) == hello(model="m", seed=1, **both)
+
+
 def test_versions_text_goes_before_the_callers() -> None:
     settings = Settings(
         model="m",

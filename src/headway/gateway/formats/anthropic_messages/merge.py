@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headway.gateway.exchange import Settings
+from headway.gateway.merging import with_parameters
 from headway.kernel.canonical import Json
 
+_GROUPS: Final = ("output_config",)
 _ANY_INPUT: Final[Mapping[str, Json]] = {"type": "object", "properties": {}}
 
 
@@ -14,7 +16,7 @@ def merge(
 ) -> dict[str, Any]:
     """Return a request with the version's defaults, locked parameters, system text and tools."""
     asked = merge_for_counting(given, settings, values)
-    return {**settings.parameters, **asked, **settings.locked}
+    return with_parameters(asked, settings, _GROUPS)
 
 
 def merge_for_counting(

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headway.gateway.exchange import Ask, Settings
+from headway.gateway.merging import with_parameters
 from headway.gateway.splice import splice_model
 from headway.kernel.canonical import Json
 from headway.registry.target import tool_name
 
+_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+"""Two names of one limit, the old one and the new one."""
 _USAGE: Final = b'"stream_options":{"include_usage":true}'
 
 
@@ -27,7 +30,9 @@ def merge(
     given: Mapping[str, Any], settings: Settings, values: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return a request with what a version adds to it; a stream asks for usage."""
-    document: dict[str, Any] = {**settings.parameters, **given, **settings.locked}
+    document = with_parameters(given, settings)
+    if all(name in document for name in _LIMITS):
+        _limit_once(document, given, settings.locked)
     document["model"] = settings.model
     if settings.template is not None:
         document["messages"] = _with_system(given.get("messages"), settings.template.fill(values))
@@ -40,6 +45,22 @@ def merge(
             "include_usage": True,
         }
     return document
+
+
+def _limit_once(
+    document: dict[str, Any], given: Mapping[str, Any], locked: Mapping[str, Json]
+) -> None:
+    """Leave the limit of who wins: providers refuse both names at once.
+
+    A caller that sends both by itself is the provider's to answer.
+    """
+    for wins in (locked, given):
+        named = [name for name in _LIMITS if name in wins]
+        if named:
+            for name in _LIMITS:
+                if name not in named:
+                    del document[name]
+            return
 
 
 def _with_system(messages: Json, text: str) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headway.gateway.exchange import Settings
+from headway.gateway.merging import with_parameters
 from headway.kernel.canonical import Json
 
 _SAME: Final = frozenset(
@@ -28,6 +29,7 @@ _SAME: Final = frozenset(
         "max_output_tokens",
     }
 )
+_GROUPS: Final = ("reasoning", "text")
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -63,7 +65,7 @@ def merge(
     given: Mapping[str, Any], settings: Settings, values: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return a request with the version's defaults, locked parameters, instructions and tools."""
-    document: dict[str, Any] = {**settings.parameters, **given, **settings.locked}
+    document = with_parameters(given, settings, _GROUPS)
     document["model"] = settings.model
     # It named a model of ours; the provider stores no prompt of that name.
     document.pop("prompt", None)
