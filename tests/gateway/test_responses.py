@@ -77,6 +77,45 @@ def test_provider_that_has_responses_is_asked_for_one(traffic: Traffic) -> None:
     assert measured.served_by == {"gpt-upstream-0807": 1}
 
 
+def test_who_says_one_of_the_parameters_in_an_object_leaves_the_others_to_the_version(
+    traffic: Traffic,
+) -> None:
+    shape = {"name": "order", "schema": {"type": "object"}}
+    native(
+        traffic,
+        parameters={
+            "reasoning_effort": "low",
+            "response_format": {"type": "json_schema", "json_schema": shape},
+            "verbosity": "high",
+        },
+        locked=["response_format"],
+    )
+    traffic.provider.script = lambda _: Reply(body=json.dumps(RESPONSE).encode())
+    traffic.client().responses.create(
+        model="bot",
+        input="Hello",
+        reasoning={"summary": "auto"},
+        text={"verbosity": "low", "format": {"type": "text"}},
+    )
+    asked = traffic.provider.requests[-1].json
+    assert asked["reasoning"] == {"effort": "low", "summary": "auto"}
+    assert asked["text"] == {"verbosity": "low", "format": {"type": "json_schema", **shape}}
+
+    traffic.client().responses.create(model="bot", input="Hello", reasoning=None)
+    asked = traffic.provider.requests[-1].json
+    assert asked["reasoning"] is None
+    assert asked["text"] == {"verbosity": "high", "format": {"type": "json_schema", **shape}}
+
+
+def test_how_closely_to_look_at_an_image_is_said_to_a_chat_too(traffic: Traffic) -> None:
+    picture: Any = {"type": "input_image", "image_url": "https://x.test/y.png", "detail": "low"}
+    traffic.client().responses.create(model="bot", input=[{"role": "user", "content": [picture]}])
+    (message,) = traffic.provider.requests[-1].json["messages"]
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": "https://x.test/y.png", "detail": "low"}}
+    ]
+
+
 def test_versions_settings_hold_for_a_response_too(traffic: Traffic) -> None:
     native(
         traffic,

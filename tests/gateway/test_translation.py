@@ -168,6 +168,64 @@ def test_openai_client_streams_from_a_claude(claudes: Traffic) -> None:
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (15, 3)
 
 
+def test_reasoning_of_a_streamed_answer_goes_back_to_claude_word_for_word(
+    claudes: Traffic,
+) -> None:
+    """It refuses a turn whose thinking is not what it signed."""
+    thought: list[dict[str, Any]] = [
+        {"type": "thinking", "thinking": "Where might it be?", "signature": "sig-1"},
+        {"type": "redacted_thinking", "data": "sealed"},
+        {"type": "thinking", "thinking": "Now I know.", "signature": "sig-2"},
+    ]
+    events: list[tuple[str, dict[str, Any]]] = [CLAUDE_EVENTS[0]]
+    for index, block in enumerate(thought):
+        begun = block if "data" in block else {"type": "thinking", "thinking": "", "signature": ""}
+        events.append(("content_block_start", {"index": index, "content_block": begun}))
+        words = str(block.get("thinking", ""))
+        deltas = [
+            {"type": "thinking_delta", "thinking": each} for each in words.split(" ") if each
+        ]
+        for delta in deltas[1:]:
+            delta["thinking"] = " " + delta["thinking"]
+        if words:
+            deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        events += [("content_block_delta", {"index": index, "delta": delta}) for delta in deltas]
+        events.append(("content_block_stop", {"index": index}))
+    events += CLAUDE_EVENTS[-2:]
+    claudes.provider.script = lambda received: (
+        Reply(body=claude_stream(events), content_type="text/event-stream")
+        if received.json.get("stream")
+        else Reply(body=json.dumps(MESSAGE).encode())
+    )
+    asked: list[Any] = [{"role": "user", "content": "Where is it?"}]
+    with claudes.client().chat.completions.stream(model="bot", messages=asked) as stream:
+        said: Any = stream.get_final_completion().choices[0].message
+    assert said.reasoning_content == "Where might it be?Now I know."
+
+    turn: Any = {"role": "assistant", "content": "Here.", "thinking_blocks": said.thinking_blocks}
+    claudes.client().chat.completions.create(
+        model="bot", messages=[*asked, turn, {"role": "user", "content": "Thanks."}]
+    )
+    (_, back, _) = claudes.provider.requests[-1].json["messages"]
+    assert back["content"] == [*thought, {"type": "text", "text": "Here."}]
+
+
+def test_effort_of_a_caller_leaves_a_claude_the_versions_format(traffic: Traffic) -> None:
+    shape = {"type": "json_schema", "schema": {"type": "object"}}
+    target = traffic.target(
+        provider="anthropic",
+        base_url=traffic.provider.root,
+        model="claude-upstream",
+        parameters={"output_config": {"format": shape, "effort": "low"}},
+    )
+    traffic.serve(versions={("bot", "1.0.0"): target})
+    traffic.provider.script = claude
+    hello: Any = [{"role": "user", "content": "Hi"}]
+    traffic.client().chat.completions.create(model="bot", messages=hello, reasoning_effort="high")
+    asked = traffic.provider.requests[-1].json
+    assert asked["output_config"] == {"format": shape, "effort": "high"}
+
+
 def test_usage_is_counted_but_not_told_to_who_did_not_ask(claudes: Traffic) -> None:
     chunks = list(
         claudes.client().chat.completions.create(

@@ -48,6 +48,8 @@ class Media:
     data: str = ""
     media_type: str = ""
     name: str = ""
+    detail: str = ""
+    """How closely to look, in OpenAI's words."""
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 

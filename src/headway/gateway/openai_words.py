@@ -50,12 +50,13 @@ def choice_of(value: Json, named: Callable[[Mapping[str, Any]], Json]) -> ToolCh
     return ToolChoice("tool", name)
 
 
-def image_at(url: str, extra: Mapping[str, Json] | None = None) -> Media:
+def image_at(url: str, detail: object = None, extra: Mapping[str, Json] | None = None) -> Media:
     """Return an image by its URL, which may hold it."""
     media_type, data = split_data_url(url)
+    close = detail if isinstance(detail, str) else ""
     if data:
-        return Media("image", data=data, media_type=media_type, extra=extra or {})
-    return Media("image", url=url, extra=extra or {})
+        return Media("image", data=data, media_type=media_type, detail=close, extra=extra or {})
+    return Media("image", url=url, detail=close, extra=extra or {})
 
 
 def _strict(said: Mapping[str, Json]) -> bool | None:

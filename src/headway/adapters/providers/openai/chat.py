@@ -163,7 +163,8 @@ def _part(part: Part) -> dict[str, Any]:
             return {"type": "refusal", "refusal": part.text}
         case Media(kind="image") if part.url or part.data:
             url = part.url or f"data:{part.media_type};base64,{part.data}"
-            return {**part.extra, "type": "image_url", "image_url": {"url": url}}
+            image = {"url": url} | ({"detail": part.detail} if part.detail else {})
+            return {**part.extra, "type": "image_url", "image_url": image}
         case Media(kind="document") if part.data:
             file = {
                 "filename": part.name or "document",

@@ -211,8 +211,8 @@ def _part(part: Mapping[str, Json], at: str) -> Part:
             return Text(text, extra)
         case "refusal", str(text):
             return Refusal(text)
-        case "image_url", {"url": str(url)}:
-            return image_at(url, extra)
+        case "image_url", {"url": str(url), **rest}:
+            return image_at(url, rest.get("detail"), extra)
         case "file", {"file_data": str(url)}:
             media_type, data = split_data_url(url)
             name = inner.get("filename") if isinstance(inner, Mapping) else None

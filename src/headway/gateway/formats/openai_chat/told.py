@@ -88,7 +88,7 @@ def _block(thought: Thinking) -> dict[str, Any]:
 class ChatTelling:
     """Writes a stream of chunks, event by event."""
 
-    __slots__ = ("_calls", "_head", "_kinds", "_wants_usage")
+    __slots__ = ("_blocks", "_calls", "_head", "_kinds", "_thoughts", "_wants_usage")
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
@@ -96,6 +96,10 @@ class ChatTelling:
         self._kinds: dict[int, type[Part]] = {}
         self._calls: dict[int, int] = {}
         """By a part's number, the index of the call that it is."""
+        self._blocks = 0
+        """How many `thinking_blocks` were told."""
+        self._thoughts: dict[int, list[str]] = {}
+        """By a part's number, its reasoning so far: a block is told whole, with its signature."""
 
     def tell(self, event: Event) -> bytes:
         match event:
@@ -112,8 +116,8 @@ class ChatTelling:
             case More():
                 return self._more(event.number, event.text)
             case Signed():
-                block = {"type": "thinking", "thinking": "", "signature": event.signature}
-                return self._chunk({"thinking_blocks": [block]})
+                text = "".join(self._thoughts.pop(event.number, ()))
+                return self._thought(Thinking(text, event.signature))
             case PartEnded():
                 return b""
             case Ended():
@@ -126,7 +130,7 @@ class ChatTelling:
                 index = self._calls[number] = len(self._calls)
                 return self._chunk({"tool_calls": [{"index": index, **_call(part)}]})
             case Thinking(sealed=sealed) if sealed:
-                return self._chunk({"thinking_blocks": [_block(part)]})
+                return self._thought(part)
             case Text(text=text) | Thinking(text=text) | Refusal(text=text) if text:
                 return self._more(number, text)
             case _:
@@ -138,10 +142,17 @@ class ChatTelling:
             call = {"index": self._calls[number], "function": {"arguments": text}}
             return self._chunk({"tool_calls": [call]})
         if kind is Thinking:
+            self._thoughts.setdefault(number, []).append(text)
             return self._chunk({"reasoning_content": text})
         if kind is Refusal:
             return self._chunk({"refusal": text})
         return self._chunk({"content": text})
+
+    def _thought(self, thought: Thinking) -> bytes:
+        # OpenAI's client puts together what has an index, and refuses what has none.
+        block = {"index": self._blocks, **_block(thought)}
+        self._blocks += 1
+        return self._chunk({"thinking_blocks": [block]})
 
     def _ended(self, event: Ended) -> bytes:
         said = self._chunk({}, _FINISH[event.stop])

@@ -221,7 +221,7 @@ def _part(part: Mapping[str, Any], at: str) -> Part:
         case {"type": "refusal", "refusal": str(text)}:
             return Refusal(text)
         case {"type": "input_image", "image_url": str(url)}:
-            return image_at(url)
+            return image_at(url, part.get("detail"))
         case {"type": "input_file", "file_data": str(url)}:
             media_type, data = split_data_url(url)
             if not data:
