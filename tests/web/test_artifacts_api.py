@@ -11,7 +11,7 @@ from flask import Flask
 from tests.web.world import Api, MakeApi, World
 
 from headway.adapters.stores.local import LocalStore
-from headway.artifacts.artifact import Digest
+from headway.artifacts.artifact import Corrupt, Digest
 
 DATA = b"0123456789" * 100
 HEX = hashlib.sha256(DATA).hexdigest()
@@ -169,6 +169,22 @@ def test_who_may_not_see_a_model_does_not_learn_that_it_needs_a_file(
     assert refused.status_code == 409
     assert "secret" not in refused.get_data(as_text=True)
     assert "1 versions of other models" in refused.get_data(as_text=True)
+
+
+def test_bytes_that_the_disk_changed_are_never_given_whole(stored: Api, tmp_path: Path) -> None:
+    path = LocalStore(tmp_path / "artifacts").path(Digest(HEX))
+    path.chmod(0o600)
+    path.write_bytes(DATA[:-1] + b"?")
+    with pytest.raises(Corrupt):  # the server cuts the answer off: its head has gone out
+        stored("GET", PATH)
+
+    refused = stored("GET", PATH)
+    assert refused.status_code == 422
+    assert "upload the right ones again" in refused.get_json()["detail"]
+    # A part is what stands there: nobody can tell whether it is right.
+    assert stored("GET", PATH, headers={"Range": "bytes=990-"}).data == DATA[990:-1] + b"?"
+    stored.done("POST", "/artifacts", data=DATA)
+    assert stored("GET", PATH).data == DATA
 
 
 def test_an_artifact_and_its_versions_tell_that_they_are_corrupt(

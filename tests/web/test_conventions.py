@@ -77,7 +77,7 @@ def test_only_what_touches_nothing_is_public(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if view_of(app, rule.endpoint).declaration.permission is Permission.PUBLIC
     }
-    assert public == {"/controlz", "/api/v1/openapi.json"}
+    assert public == {"/controlz", "/api/v1/openapi.json", "/docs/errors/<slug>"}
 
 
 # Who asks
@@ -231,7 +231,13 @@ def test_without_a_hop_secret_nobody_can_borrow_an_address(api: MakeApi) -> None
     ],
 )
 def test_every_refusal_is_a_problem_that_says_what_to_do(
-    admin: Api, method: str, path: str, more: dict[str, Any], status: int, said: str
+    api: MakeApi,
+    admin: Api,
+    method: str,
+    path: str,
+    more: dict[str, Any],
+    status: int,
+    said: str,
 ) -> None:
     head = {"Content-Type": more["type"]} if "type" in more else {}
     answer = admin(method, path, more.get("json"), headers=head, data=more.get("data"))
@@ -243,6 +249,10 @@ def test_every_refusal_is_a_problem_that_says_what_to_do(
     assert "pattern" not in problem["detail"], "words, not the regular expression"
     assert re.match(r"/docs/errors/[a-z-]+\Z", problem["type"])
     assert problem["request_id"] == answer.headers["X-Request-ID"]
+    # What `type` names is there to be read, also for who has no key.
+    told = api(None)("GET", f"/{problem['type']}")
+    assert (told.status_code, told.mimetype) == (200, "text/plain")
+    assert f"\n{status}. " in told.text
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final
 
-from headway.artifacts.artifact import MIB, RESERVE, Artifact, Digest, corrupt_words
+from headway.artifacts.artifact import MIB, RESERVE, Artifact, Corrupt, Digest, corrupt_words
 from headway.artifacts.ports import Begin, Store, Upload, Work
 from headway.artifacts.refusal import HEAD, why_refused
 from headway.kernel.canonical import Json
@@ -104,9 +105,32 @@ class ArtifactService:
             return work.artifacts.get(str(Digest.parse(digest)))
 
     def open(self, digest: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Return the bytes from `start` up to but without `end`, in pieces."""
+        """Return the bytes from `start` up to but without `end`, in pieces.
+
+        All of them are hashed on their way: those that are not the artifact's end in `Corrupt`
+        before the last piece, and so does a file that is known to be corrupt, at once. Of a part
+        nobody can say whether it is right.
+        """
         artifact = self.get(digest)
-        return self.store.open(Digest.parse(artifact.digest), start=start, end=end)
+        name = Digest.parse(artifact.digest)
+        if (start, end or artifact.size) != (0, artifact.size):
+            return self.store.open(name, start=start, end=end)
+        if artifact.corrupt_at is not None:
+            raise Corrupt(corrupt_words(artifact.digest))
+        return self._checked(name, self.store.open(name))
+
+    def _checked(self, digest: Digest, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Hold each piece back until the next is there, and the last one until all is right."""
+        seen, held = sha256(), b""
+        for piece in pieces:
+            seen.update(piece)
+            if held:
+                yield held
+            held = piece
+        if seen.hexdigest() != digest.hex:
+            self.look_again(str(digest))
+            raise Corrupt(corrupt_words(str(digest)))
+        yield held
 
     def remove(
         self,

@@ -22,7 +22,8 @@ from headway.web.reading import Unreadable
 from headway.web.schemas import dumps
 
 CONTENT_TYPE: Final = "application/problem+json"
-_DOCS: Final = "/docs/errors/"
+DOCS: Final = "/docs/errors"
+"""Where the pages stand that `type` names."""
 _ALIKE: Final = 0.8
 """Of the words of a path: the others at their places tell what is meant."""
 
@@ -200,7 +201,7 @@ def problem(
     stands_in_the_way: str | None = None,
 ) -> Response:
     body: dict[str, Json] = {
-        "type": _DOCS + kind.slug,
+        "type": f"{DOCS}/{kind.slug}",
         "title": kind.title,
         "status": int(kind.status),
         "detail": detail,

@@ -17,6 +17,7 @@ from headway.web.api import (
     metrics,
     models,
     prices,
+    problems,
     rollbacks,
     routes,
     snapshots,
@@ -40,4 +41,5 @@ RESOURCES: Final[tuple[Blueprint, ...]] = (
     feedback.bp,
     keys.bp,
     prices.bp,
+    problems.bp,
 )
