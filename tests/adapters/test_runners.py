@@ -97,6 +97,18 @@ def test_pins_reach_every_runner_that_lives(runners: Runners, runner: ScriptedPr
     assert (asked.path, asked.json) == ("/v2/repository/pins", {"digests": [DIGEST]})
 
 
+def test_a_runner_that_starts_anew_is_told_from_the_one_before(folder: Path) -> None:
+    runners = Runners([folder / "gone.sock", folder / "r.sock"])
+    seen = []
+    for _ in range(2):
+        with ScriptedProvider(path=str(folder / "r.sock")):
+            seen.append(runners.born())
+            assert runners.born() == seen[-1]
+        (folder / "r.sock").unlink(missing_ok=True)
+    assert seen[0] != seen[1]
+    assert runners.born() == (None, None)
+
+
 def test_without_any_runner_nothing_can_be_loaded(folder: Path) -> None:
     with pytest.raises(Unavailable):
         Runners([folder / "gone.sock"]).load(DIGEST)

@@ -201,6 +201,17 @@ def test_versions_of_current_routes_and_of_fresh_snapshots_are_kept_warm(begin: 
     assert warm(NOON + DAY) == ["1.3.0"]
 
 
+def test_the_version_that_a_route_falls_back_to_is_kept_warm(begin: Begin) -> None:
+    do(begin, lambda work: work.routes.add(route(1, serves="1.0.0", fallback="0.9.0")))
+    do(begin, lambda work: work.routes.add(route(1, of="other", fallback="small")))
+
+    found = ask(begin, lambda work: work.snapshots.warm_versions(now=NOON))
+
+    assert ("digits", "0.9.0") in found
+    assert ("digits", "1.0.0") in found
+    assert "small" not in {number for _, number in found}  # a model has a route of its own
+
+
 def test_gateways_read_everything_in_one_document(begin: Begin) -> None:
     soon = utc_now() + MINUTE
 

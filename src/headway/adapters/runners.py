@@ -64,6 +64,10 @@ class Runners:
             corrupt=any(map(_corrupt, refused.values())),
         )
 
+    def born(self) -> tuple[object, ...]:
+        """Return of each runner what is another one when it has started anew."""
+        return tuple(map(_socket, self.sockets))
+
     def pin(self, artifacts: Sequence[str]) -> frozenset[str]:
         """Have every runner keep these, and no others, for good.
 
@@ -114,6 +118,15 @@ class _Connection(HTTPConnection):
         self.sock.settimeout(_CONNECT)
         self.sock.connect(str(self._path))
         self.sock.settimeout(_LOAD)
+
+
+def _socket(path: Path) -> tuple[int, int] | None:
+    """Say which file a socket is: each process that listens makes its own."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
 
 
 def _call(path: Path, method: str, target: str, body: Any = None) -> _Answer:  # noqa: ANN401 - JSON

@@ -12,6 +12,7 @@ from headway.kernel.quantity import parse_duration
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import insert_new
 from headway.persistence.tables import deployments, route_key, route_revisions, routes, snapshots
+from headway.routing.route import read_route
 from headway.snapshots.snapshot import Snapshot
 
 _FIELDS = [name for name in snapshots.c.keys() if name != "route"]  # noqa: SIM118 - columns are no dict
@@ -42,7 +43,9 @@ class SqlSnapshots:
         return [Snapshot(**values_of(row, _FIELDS)) for row in rows]
 
     def warm_versions(self, *, now: int) -> Sequence[tuple[str, str]]:
-        found = sa.select(route_revisions.c.model, route_revisions.c.declared)
+        found = sa.select(
+            route_revisions.c.model, route_revisions.c.environment, route_revisions.c.declared
+        )
         current = found.join(routes, routes.c.revision_id == route_revisions.c.id)
         kept = (
             found.add_columns(snapshots.c.created_at, deployments.c.plan)
@@ -59,14 +62,11 @@ class SqlSnapshots:
         warm = [
             row for row in self._transaction.rows(kept) if now < row.created_at + _warm(row.plan)
         ]
-        return sorted(
-            {
-                (row.model, arm["version"])
-                for row in (*self._transaction.rows(current), *warm)
-                for rule in json.loads(row.declared)["rules"]
-                for arm in rule["arms"]
-            }
+        kept_routes = (
+            read_route(json.loads(row.declared), model=row.model, environment=row.environment)
+            for row in (*self._transaction.rows(current), *warm)
         )
+        return sorted({(r.model, version) for r in kept_routes for version in r.may_answer()})
 
 
 def _warm(plan: str | None) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from headway.kernel.canonical import Json, canonical
 from headway.kernel.clock import DAY, HOUR
 from headway.kernel.quantity import WHOLE_BP
+from headway.registry.version import reads_as_version
 
 HASH_VERSION: Final = 1
 PIN_FOR: Final = 24 * HOUR
@@ -229,6 +230,12 @@ class Route:
 
     def versions(self) -> frozenset[str]:
         return frozenset(arm.version for rule in self.rules for arm in rule.arms)
+
+    def may_answer(self) -> frozenset[str]:
+        """Return the versions that may be asked at any moment: the one it falls back to too."""
+        if self.fallback is None or not reads_as_version(self.fallback):
+            return self.versions()  # another model has a route of its own
+        return self.versions() | {self.fallback}
 
 
 def whole(arm: Arm) -> Rule:

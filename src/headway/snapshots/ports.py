@@ -23,8 +23,9 @@ class Snapshots(Protocol):
     def warm_versions(self, *, now: int) -> Sequence[tuple[str, str]]:
         """Return (model, version) that runners keep in memory.
 
-        Those of every current route; and of each route revision that a snapshot keeps, for as long
-        after that as the plan of the deployment says that took it (24 hours if none did).
+        Those of every current route, and the one that it falls back to; and of each route revision
+        that a snapshot keeps, for as long after that as the plan of the deployment says that took
+        it (24 hours if none did).
         """
 
 

@@ -38,8 +38,6 @@ from headway.outbox.history import HistoryService
 from headway.persistence.engine import Database, checkpoint
 from headway.persistence.schema import Schema, check_schema
 from headway.registry.service import RegistryService
-from headway.registry.target import LocalTarget
-from headway.registry.version import SemVer
 from headway.routing.service import RoutingService
 from headway.services import Services
 from headway.settings import Settings
@@ -58,6 +56,7 @@ from headway.wiring.lifeline import Shared, follow_the_supervisor, read_shared
 from headway.wiring.logs import configure
 from headway.wiring.loops import Loops
 from headway.wiring.outbound import outbound
+from headway.wiring.pins import Pins
 from headway.wiring.rootkey import load_root_key
 from headway.wiring.server import server_of
 
@@ -67,7 +66,7 @@ _CARRY: Final = 0.25
 _TEND: Final = 10.0
 _LOOK_UP: Final = 5.0
 _SERVED_BY: Final = 30.0
-_PIN: Final = 5.0
+_LOOK_AT_RUNNERS: Final = 0.25
 _CHECKPOINT: Final = 15.0
 _UPKEEP: Final = 60.0
 _SWEEP: Final = 3600.0
@@ -273,7 +272,8 @@ def _start_loops(loops: Loops, control: Control) -> None:
     loops.start("tracking", _TEND, control.services.tracking.tend)
     loops.start("prices", _LOOK_UP, control.services.prices.look_up)
     loops.start("served by", _SERVED_BY, control.served_by.look)
-    loops.start("pins", _PIN, partial(_pin, control))
+    pins = Pins(control.begin, control.runners, control.services.artifacts, _corrupt)
+    loops.start("pins", _LOOK_AT_RUNNERS, pins.look)
     loops.start("corrupt artifacts", _UPKEEP, control.services.artifacts.look_at_corrupt)
     loops.start("leftovers", _SWEEP, control.services.artifacts.sweep)
     loops.start("upkeep", _UPKEEP, partial(_forget, control))
@@ -282,16 +282,8 @@ def _start_loops(loops: Loops, control: Control) -> None:
         loops.start("checkpoint", _CHECKPOINT, partial(checkpoint, control.database))
 
 
-def _pin(control: Control) -> None:
-    """Have the runners keep what a route serves, or a snapshot may bring back."""
-    with control.begin() as work:
-        pinned = work.snapshots.warm_versions(now=work.now())
-        targets = [work.versions.get(model, SemVer.parse(v)).target for model, v in pinned]
-    artifacts = {target.artifact for target in targets if isinstance(target, LocalTarget)}
-    for digest in control.runners.pin(sorted(artifacts)):
-        found = control.services.artifacts.look_again(digest)
-        if found is not None and found.corrupt_at is not None:
-            _log().warning("artifact corrupt", detail=corrupt_words(digest))
+def _corrupt(digest: str) -> None:
+    _log().warning("artifact corrupt", detail=corrupt_words(digest))
 
 
 def _forget(control: Control) -> None:

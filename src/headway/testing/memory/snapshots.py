@@ -37,4 +37,4 @@ class MemorySnapshots(Repository):
             warm = now < one.created_at + going_back.keep_warm
             if warm and (route := self._t.routes.get(key)):
                 routes.append(route)
-        return sorted({(route.model, version) for route in routes for version in route.versions()})
+        return sorted({(r.model, version) for r in routes for version in r.may_answer()})
