@@ -84,6 +84,12 @@ def test_what_is_shown_is_a_table_or_json(lived_in: Shell) -> None:
         assert isinstance(found, list if " list" in words or " why" in words else dict), words
 
 
+def test_prices_are_written_out_however_large_or_small(shell: Shell) -> None:
+    told = shell.done("prices set a --in 1000000 --out 0.000001 --cached 0 --cache-write 0.25")
+
+    assert told == "a at *: input $1,000,000, output $0.000001, cached $0, cache_write $0.25\n"
+
+
 def test_a_version_that_is_there_is_not_said_to_be_registered_anew(shell: Shell) -> None:
     shell.done("models create bot")
     first = shell.done(f"versions create bot 1.0.0 {TARGET} a")

@@ -189,6 +189,7 @@ def test_prices_are_of_all_models(api: MakeApi) -> None:
         ({"upstream_model": " "}, "/upstream_model"),
         ({"usd_per_million": {"output": 1}}, "/usd_per_million/input"),
         ({"usd_per_million": {"input": -1}}, "/usd_per_million/input"),
+        ({"usd_per_million": {"input": 1, "output": 0.0000001}}, "/usd_per_million/output"),
         ({"effective_from": "soon"}, "/effective_from"),
     ],
 )

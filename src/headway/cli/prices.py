@@ -106,4 +106,11 @@ def show_price(model: str, version: str, *, at: str | None, output: str) -> None
 def _rates(rates: Mapping[str, Any] | None) -> str:
     if rates is None:
         return "unknown"
-    return ", ".join(f"{name} ${rate:g}" for name, rate in rates.items() if rate is not None)
+    return ", ".join(
+        f"{name} ${_dollars(rate)}" for name, rate in rates.items() if rate is not None
+    )
+
+
+def _dollars(rate: float) -> str:
+    """Write an amount as people do, to the millionth that is counted, without powers of ten."""
+    return f"{rate:,.6f}".rstrip("0").rstrip(".")

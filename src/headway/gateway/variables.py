@@ -27,7 +27,8 @@ def values_of(metadata: Mapping[str, Json], settings: Settings, headers: Fields)
                 Problem(
                     422,
                     f"the prompt of this version needs a value for {name!r}: send it in "
-                    "`metadata` or in the header Headway-Variables",
+                    "`metadata`, in the `prompt.variables` of a response, or in the header "
+                    "Headway-Variables",
                     Outcome.REFUSED,
                     "missing_variable",
                     f"metadata.{name}",

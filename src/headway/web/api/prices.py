@@ -4,7 +4,8 @@ from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from flask import Blueprint
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from headway.auth.role import Permission
 from headway.kernel.money import MICRO_OF_DOLLAR
@@ -29,7 +30,16 @@ bp: Final = Blueprint("prices", __name__, url_prefix="/api/v1/prices")
 
 Host = Annotated[FreeText, Field(min_length=1, max_length=253)]
 UpstreamModel = Annotated[FreeText, Field(min_length=1, max_length=256)]
-Rate = Annotated[float, Field(ge=0, le=1e6)]
+
+
+def _countable(rate: float) -> float:
+    if 0 < rate < 1 / MICRO_OF_DOLLAR:
+        raise PydanticCustomError("headway", "must be 0, or 0.000001 and more")
+    return rate
+
+
+Rate = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_countable)]
+"""What is not 0 is never taken for 0."""
 
 
 class UsdPerMillion(Body):
