@@ -99,6 +99,7 @@ def test_the_version_of_the_reference_is_one() -> None:
 def test_every_metric_is_described() -> None:
     collector = Known(
         totals=[],
+        timings={},
         unrouted={},
         routes=[],
         active=[],

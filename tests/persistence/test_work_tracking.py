@@ -61,6 +61,7 @@ def everything(begin: Begin) -> tuple[object, ...]:
         return (
             lately(work),
             work.measurements.totals(),
+            work.measurements.timings(),
             work.measurements.unrouted(),
             work.evidence.of("dep_1"),
             work.evidence.of("dep_2"),
@@ -100,6 +101,11 @@ def test_a_flush_adds_everything_and_acknowledges_the_generation(begin: Begin) -
     assert everything(begin) == (
         [measurement()],
         [("digits", "production", "1.0.0", {"ok": 2}, {"input": 5})],
+        {
+            ("digits", "production", "1.0.0", "latency"): pytest.approx(
+                {"25": 2, "sum": 30_000}, rel=0.01
+            )
+        },
         {"caller": 3, "policy": 1},
         [evidence(n=5)],
         [evidence(metric="measured", bin=0)],
@@ -248,6 +254,26 @@ def test_totals_never_fall_when_minutes_are_pruned(begin: Begin) -> None:
     assert ask(begin, lambda work: work.measurements.totals()) == [
         ("digits", "production", "1.0.0", {"gone": 1, "ok": 4}, {"input": 10})
     ]
+
+
+def test_how_long_answers_took_is_kept_when_minutes_are_pruned(begin: Begin) -> None:
+    start(begin)
+    streams = measurement(latency=Sketch.of([3, 3, 700_000]), first=Sketch.of([1_200]))
+    usual = measurement(arm="candidate", latency=Sketch.of([8, 20]))
+    flush(begin, batch(1, measurements=(usual, streams)))
+    do(begin, lambda work: work.measurements.prune(before=NOON + HOUR, limit=9))
+    flush(begin, batch(2, measurements=(usual,)))
+
+    found = ask(begin, lambda work: work.measurements.timings())
+    of = ("digits", "production", "1.0.0")
+    whole, first = (dict(found.pop((*of, kind))) for kind in ("latency", "first"))
+    assert not found
+    assert (whole.pop("sum"), first.pop("sum")) == (
+        pytest.approx(700_062_000, rel=0.01),
+        pytest.approx(1_200_000, rel=0.01),
+    )
+    assert whole == {"5": 2, "10": 2, "25": 2, "inf": 1}
+    assert first == {"2500": 1}
 
 
 def test_of_a_unit_only_bits_that_are_new_count(begin: Begin) -> None:

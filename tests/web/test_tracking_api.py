@@ -198,6 +198,25 @@ def test_counters_never_fall(bot: Api, world: World) -> None:
     assert seen == [3, 7, 7]
 
 
+def test_times_are_histograms_that_never_fall(bot: Api, world: World) -> None:
+    def shown(metric: str) -> dict[str, float]:
+        text = bot("GET", "//metrics").get_data(as_text=True)
+        pattern = metric + r'_bucket\{environment="production",le="([^"]+)",[^}]*"1.0.0"\} (\S+)'
+        return {end: float(n) for end, n in re.findall(pattern, text)}
+
+    nothing = shown("headway_request_seconds")
+    assert (nothing["0.005"], nothing["+Inf"], len(nothing)) == (0, 0, 17)
+    assert shown("headway_first_token_seconds") == {}
+    measure(world, "1.0.0", {"ok": 3}, latency=40)
+    world.now += 40 * 86_400_000
+    world.services.tracking.tend()
+    measure(world, "1.0.0", {"ok": 1}, latency=700)
+
+    times = shown("headway_request_seconds")
+    ends = {end: times[end] for end in ("0.025", "0.05", "0.5", "1.0", "600.0", "+Inf")}
+    assert ends == {"0.025": 0, "0.05": 3, "0.5": 3, "1.0": 4, "600.0": 4, "+Inf": 4}
+
+
 def test_requests_that_came_to_no_version_are_counted_from_zero_and_never_fall(
     bot: Api, world: World
 ) -> None:

@@ -10,6 +10,7 @@ from headway.kernel.errors import Conflict
 from headway.persistence.engine import Transaction
 from headway.persistence.statements import add_up
 from headway.persistence.tables import key_totals, measurements, route_key, totals
+from headway.tracking.histogram import FIRST, LATENCY, TimingOf, histogram
 from headway.tracking.measurement import CostOf, KeyCount, Measurement
 from headway.tracking.sketch import Sketch
 
@@ -49,7 +50,12 @@ class SqlMeasurements:
         for name, n in unrouted.items():
             sums[*_NOWHERE, _UNROUTED, name] += n
         for one in found:
-            for kind, parts in (("outcome", one.outcomes), ("token", one.tokens)):
+            for kind, parts in (
+                ("outcome", one.outcomes),
+                ("token", one.tokens),
+                (LATENCY, histogram(one.latency)),
+                (FIRST, histogram(one.first)),
+            ):
                 for name, n in parts.items():
                     sums[one.model, one.environment, one.version, kind, str(name)] += n
         rows = [
@@ -102,6 +108,14 @@ class SqlMeasurements:
             sums = found.setdefault(key, {"outcome": {}, "token": {}})
             sums[row.kind][row.name] = row.n
         return [(*key, sums["outcome"], sums["token"]) for key, sums in found.items()]
+
+    def timings(self) -> Mapping[TimingOf, Mapping[str, int]]:
+        found: dict[TimingOf, dict[str, int]] = {}
+        query = sa.select(totals).where(totals.c.kind.in_((LATENCY, FIRST)))
+        for row in self._transaction.rows(query):
+            of = (row.model, row.environment, row.version, row.kind)
+            found.setdefault(of, {})[row.name] = row.n
+        return found
 
     def costs(self) -> Mapping[CostOf, int]:
         query = sa.select(totals).where(totals.c.kind == _COST)

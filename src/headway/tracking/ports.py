@@ -7,6 +7,7 @@ from typing import Protocol
 from headway.auth.limits import Starts
 from headway.outbox.ports import Outbox
 from headway.routing.ports import Routes
+from headway.tracking.histogram import TimingOf
 from headway.tracking.measurement import (
     Batch,
     CostOf,
@@ -55,6 +56,9 @@ class Measurements(Protocol):
 
     def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
         """Return (model, environment, version, outcomes, tokens) since ever: never falling."""
+
+    def timings(self) -> Mapping[TimingOf, Mapping[str, int]]:
+        """Return since ever how long answers took (`histogram`): never falling."""
 
     def costs(self) -> Mapping[CostOf, int]:
         """Return since ever what versions cost, by the prices of their time: never falling."""

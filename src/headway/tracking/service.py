@@ -9,6 +9,7 @@ from headway.kernel.clock import DAY, MINUTE, Clock
 from headway.kernel.errors import Invalid
 from headway.tracking.comparison import Behaviour, Row, compare
 from headway.tracking.feedback import WINDOW
+from headway.tracking.histogram import TimingOf
 from headway.tracking.measurement import (
     UNROUTED,
     CostOf,
@@ -145,6 +146,11 @@ class TrackingService:
             )
             for model, environment, version, outcomes, tokens in rows
         ]
+
+    def timings(self) -> Mapping[TimingOf, Mapping[str, int]]:
+        """Return since ever how long answers took, and the first content of streams."""
+        with self.begin() as work:
+            return work.measurements.timings()
 
     def costs(self) -> Mapping[CostOf, int]:
         """Return since ever what versions cost, by the prices of their time."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from headway.testing.memory.tables import Repository, route_key
+from headway.tracking.histogram import FIRST, LATENCY, TimingOf, histogram
 from headway.tracking.measurement import CostOf, KeyCount, Measurement
 from headway.tracking.sketch import Sketch
 
@@ -12,7 +13,12 @@ from headway.tracking.sketch import Sketch
 class MemoryMeasurements(Repository):
     def append(self, one: Measurement) -> None:
         self._t.measurements.put(self._t.store.number("measurements"), (one, False))
-        for kind, sums in (("outcome", one.outcomes), ("token", one.tokens)):
+        for kind, sums in (
+            ("outcome", one.outcomes),
+            ("token", one.tokens),
+            (LATENCY, histogram(one.latency)),
+            (FIRST, histogram(one.first)),
+        ):
             for name, n in sums.items():
                 key = (one.model, one.environment, one.version, kind, str(name))
                 self._t.totals.put(key, (self._t.totals.get(key) or 0) + n)
@@ -52,9 +58,18 @@ class MemoryMeasurements(Repository):
     def totals(self) -> Sequence[tuple[str, str, str, Mapping[str, int], Mapping[str, int]]]:
         found: dict[tuple[str, str, str], dict[str, dict[str, int]]] = {}
         for (model, environment, version, kind, name), n in sorted(self._t.totals.items()):
+            if kind in {LATENCY, FIRST}:
+                continue
             sums = found.setdefault((model, environment, version), {"outcome": {}, "token": {}})
             sums[kind][name] = n
         return [(*key, sums["outcome"], sums["token"]) for key, sums in found.items()]
+
+    def timings(self) -> Mapping[TimingOf, Mapping[str, int]]:
+        found: dict[TimingOf, dict[str, int]] = {}
+        for (model, environment, version, kind, name), n in self._t.totals.items():
+            if kind in {LATENCY, FIRST}:
+                found.setdefault((model, environment, version, kind), {})[name] = n
+        return found
 
     def merge(self, *, before: int, limit: int) -> int:
         groups: dict[tuple[str, str, str, int], list[int]] = {}

@@ -3,13 +3,18 @@
 So the counters never fall when a process starts anew, and every control process tells the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final
 
 from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -18,6 +23,7 @@ from headway.auth.role import Permission
 from headway.deployments.deployment import ACTIVE, Deployment
 from headway.kernel.money import NANO_OF_DOLLAR
 from headway.routing.route import Route
+from headway.tracking.histogram import FIRST, LATENCY, TimingOf, cumulative, seconds
 from headway.tracking.measurement import (
     NANO,
     TOKEN_CLASSES,
@@ -48,6 +54,7 @@ def show() -> Response:
     registry.register(
         Known(
             totals=_totals(),
+            timings=_timings(),
             unrouted=_unrouted(),
             routes=routes,
             active=_active(),
@@ -68,6 +75,7 @@ class Known(Collector):
         self,
         *,
         totals: Iterable[Total],
+        timings: Mapping[TimingOf, Mapping[str, int]],
         unrouted: Mapping[str, int],
         routes: Iterable[Route],
         active: Iterable[Deployment],
@@ -78,6 +86,7 @@ class Known(Collector):
         key_counts: Mapping[KeyCount, int],
     ) -> None:
         self._totals = {(t.model, t.environment, t.version): t for t in totals}
+        self._timings = timings
         self._unrouted = unrouted
         self._routes = list(routes)
         self._active = list(active)
@@ -92,6 +101,7 @@ class Known(Collector):
             "headway_build", "What runs here.", value={"version": version("headway")}
         )
         yield from self._counters()
+        yield from self._times()
         yield from self._money()
         yield from self._of_keys()
         unrouted = CounterMetricFamily(
@@ -138,12 +148,7 @@ class Known(Collector):
         tokens = CounterMetricFamily(
             "headway_tokens", "Tokens by class.", labels=(*_VERSION, "class")
         )
-        live = {
-            (route.model, route.environment, number)
-            for route in self._routes
-            for number in route.versions()
-        }
-        for key in sorted(live | self._totals.keys()):
+        for key in self._known():
             total = self._totals.get(key)
             for outcome in Outcome:
                 n = total.outcomes.get(outcome.value, 0) if total else 0
@@ -152,6 +157,34 @@ class Known(Collector):
                 tokens.add_metric([*key, kind], total.tokens.get(kind, 0) if total else 0)
         yield requests
         yield tokens
+
+    def _known(self) -> Sequence[tuple[str, str, str]]:
+        live = {
+            (route.model, route.environment, number)
+            for route in self._routes
+            for number in route.versions()
+        }
+        return sorted(live | self._totals.keys())
+
+    def _times(self) -> Iterator[Metric]:
+        """Tell how long answers took; of first tokens where there were any."""
+        whole = HistogramMetricFamily(
+            "headway_request_seconds",
+            "From the end of a request to the end of its answer.",
+            labels=_VERSION,
+        )
+        first = HistogramMetricFamily(
+            "headway_first_token_seconds",
+            "From the end of a request to the first content of its stream.",
+            labels=_VERSION,
+        )
+        for key in self._known():
+            for family, kind in ((whole, LATENCY), (first, FIRST)):
+                times = self._timings.get((*key, kind), {})
+                if times or kind == LATENCY:
+                    family.add_metric(key, _buckets(times), seconds(times))
+        yield whole
+        yield first
 
     def _money(self) -> Iterator[Metric]:
         """Tell what is known of cost, and of how much it is not known; never 0 for unknown."""
@@ -211,6 +244,15 @@ class Known(Collector):
         yield tokens
         yield cost
         yield unpriced
+
+
+def _buckets(times: Mapping[str, int]) -> Sequence[tuple[str, float]]:
+    return [("+Inf" if end is None else str(end), n) for end, n in cumulative(times)]
+
+
+def _timings() -> Mapping[TimingOf, Mapping[str, int]]:
+    found = services().tracking.timings()
+    return {of: times for of, times in found.items() if see(model=of[0], environment=of[1])}
 
 
 def _costs() -> Mapping[CostOf, int]:
