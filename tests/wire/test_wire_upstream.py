@@ -299,17 +299,20 @@ def test_a_head_cut_in_the_middle_is_a_cut_before_the_answer(run: Run) -> None:
 
 
 def test_a_reset_within_a_body_by_close_is_a_cut(run: Run) -> None:
+    heard = Heard()
+
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
-        await asyncio.sleep(0.01)
+        await until(lambda: heard.body == b"hello")
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         writer.transport.abort()
 
     async def story() -> None:
         async with upstream(reset) as up, pool_of() as pool:
-            heard = await ask(pool, up)
+            pool.send(to(up), GET, b"", heard, WAITS)
+            await heard.over.wait()
         assert heard.by_close is None
         assert heard.failure is not None
         assert heard.failure.kind is FailureKind.CUT
@@ -420,7 +423,7 @@ def test_bytes_that_came_meanwhile_are_not_the_next_answer(run: Run) -> None:
     async def story() -> None:
         async with upstream(saying(OK, stray, end=False), answering(OK)) as up, pool_of() as pool:
             await ask(pool, up)
-            await asyncio.sleep(0.02)
+            await until(lambda: pool.connections == 0)
             assert (await ask(pool, up)).status == 200
             assert up.connections == 2
 
@@ -830,7 +833,10 @@ def test_a_unix_socket_is_an_origin_too(run: Run) -> None:
             async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await answering(OK)(reader, writer)
                 writer.close()
+                await writer.wait_closed()
+                played.set()
 
+            played = asyncio.Event()
             server = await asyncio.start_unix_server(play, path)
             async with pool_of() as pool:
                 for origin, good in ((Origin("unix", path), True), (Origin("unix", "/x"), False)):
@@ -839,7 +845,7 @@ def test_a_unix_socket_is_an_origin_too(run: Run) -> None:
                     await heard.over.wait()
                     assert (heard.failure is None) == good
             server.close()
-            await asyncio.sleep(0.01)
+            await played.wait()
 
     run(story())
 
