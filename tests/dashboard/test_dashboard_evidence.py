@@ -53,6 +53,22 @@ def test_a_version_without_requests_fills_its_row(desk: Desk) -> None:
     assert "colspan" not in idle
 
 
+def test_a_model_of_tokens_has_columns_for_them(desk: Desk) -> None:
+    desk.canary()
+    assert "first token" not in desk.browser("viewer").get().text
+    tokens = {"input": 268, "output": 2_144, "cached": 7}
+    desk.delivery.measure("1.0.0", ok=9, latency=(900.0,) * 9, first=(250.0,) * 9, tokens=tokens)
+
+    text = desk.browser("viewer").get().text
+    table = re.search(r'<table class="behaviours">.*?</table>', text, re.DOTALL)
+    assert table is not None
+    assert '<th scope="col">first token</th><th scope="col">tokens in → out</th>' in table[0]
+    assert "<td>268 → 2,144</td>" in table[0]
+    assert re.search(r"<td>2(4[89]|5[0-2])\u00a0ms</td><td>268", table[0])
+    rows = re.findall(r"<tr>(.*?)</tr>", table[0], re.DOTALL)
+    assert [len(re.findall(r"<t[hd]\b", row)) for row in rows] == [7] * 3
+
+
 def test_the_page_tells_limits_as_the_plan_means_them(desk: Desk) -> None:
     desk.canary(judge={"worse": {"errors": "any"}, "never": {"latency_p95": "> 8s"}})
     assert "never more than 5% slower than 8s" in desk.browser("viewer").get().text

@@ -276,6 +276,8 @@ class World:
         provider: int = 0,
         latency: tuple[float, ...] = (),
         bad: tuple[float, ...] = (),
+        first: tuple[float, ...] = (),
+        tokens: Mapping[str, int] | None = None,
     ) -> None:
         """Let a version answer that often in this minute."""
         with self.begin() as work:
@@ -289,8 +291,8 @@ class World:
                     outcomes={"ok": ok, "provider": provider},
                     latency=Sketch.of(latency),
                     bad=Sketch.of(bad),
-                    first=Sketch(),
-                    tokens={},
+                    first=Sketch.of(first),
+                    tokens=dict(tokens or {}),
                     served_by={},
                 )
             )

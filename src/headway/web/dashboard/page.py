@@ -112,6 +112,10 @@ class Behaviour:
     failed: int
     p50: float | None
     p95: float | None
+    first: float | None
+    """The median time to the first content of a stream, ms."""
+    tokens: tuple[int, int] | None
+    """Those that came in and those that went out; None: it is no model of tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,9 +473,24 @@ def _behaviours(
                 failed=sum(p.outcomes.get(o, 0) for p in of for o in ERRORS),
                 p50=most.latency_ms.get("p50") if most else None,
                 p95=most.latency_ms.get("p95") if most else None,
+                first=_first(of),
+                tokens=_tokens(of),
             )
         )
     return found
+
+
+def _first(points: Sequence[Point]) -> float | None:
+    streams = [point for point in points if point.first_ms]
+    most = max(streams, key=lambda point: point.requests, default=None)
+    return most.first_ms["p50"] if most else None
+
+
+def _tokens(points: Sequence[Point]) -> tuple[int, int] | None:
+    if not any(point.tokens for point in points):
+        return None
+    came, went = (sum(p.tokens.get(kind, 0) for p in points) for kind in ("input", "output"))
+    return came, went
 
 
 def _ways_back(services: Services, caller: Caller, route: Route) -> Sequence[Action]:
