@@ -107,6 +107,25 @@ def test_who_says_one_of_the_parameters_in_an_object_leaves_the_others_to_the_ve
     assert asked["text"] == {"verbosity": "high", "format": {"type": "json_schema", **shape}}
 
 
+def test_tool_that_a_version_wants_to_be_called_is_named_in_the_words_of_responses(
+    traffic: Traffic,
+) -> None:
+    native(
+        traffic,
+        parameters={"tool_choice": {"type": "function", "function": {"name": "find"}}},
+        tools=[{"type": "function", "function": {"name": "find", "parameters": {}}}],
+    )
+    traffic.provider.script = lambda _: Reply(body=json.dumps(RESPONSE).encode())
+    client = traffic.client()
+    client.responses.create(model="bot", input="Hello")
+    assert traffic.provider.requests[-1].json["tool_choice"] == {
+        "type": "function",
+        "name": "find",
+    }
+    client.responses.create(model="bot", input="Hello", tool_choice="auto")
+    assert traffic.provider.requests[-1].json["tool_choice"] == "auto"
+
+
 def test_how_closely_to_look_at_an_image_is_said_to_a_chat_too(traffic: Traffic) -> None:
     picture: Any = {"type": "input_image", "image_url": "https://x.test/y.png", "detail": "low"}
     traffic.client().responses.create(model="bot", input=[{"role": "user", "content": [picture]}])

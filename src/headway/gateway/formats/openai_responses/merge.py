@@ -41,7 +41,9 @@ def said_as_response(parameters: Mapping[str, Json]) -> dict[str, Json] | None:
     said: dict[str, Json] = {}
     text: dict[str, Json] = {}
     for name, value in parameters.items():
-        if name in _SAME:
+        if name == "tool_choice" and isinstance(value, Mapping):
+            said[name] = tool_document(value)
+        elif name in _SAME:
             said[name] = value
         elif name in _LIMITS:
             said["max_output_tokens"] = value
@@ -94,7 +96,10 @@ def _name(tool: Mapping[str, Any]) -> str:
 
 
 def tool_document(tool: Mapping[str, Json]) -> dict[str, Json]:
-    """Write a tool of a target: a function lies flat here, other tools stay as they are."""
+    """Write a tool of a target, or the choice of one: a function lies flat here.
+
+    Other tools stay as they are.
+    """
     function = tool.get("function")
     if tool.get("type") != "function" or not isinstance(function, Mapping):
         return dict(tool)
