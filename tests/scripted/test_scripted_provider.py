@@ -3,7 +3,10 @@
 import gc
 import http.client
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +17,16 @@ import numpy as np
 import openai
 import pytest
 import tritonclient.http as triton
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.e2e.processes import free_port
 
 from headway.testing.provider import (
     BROKEN_STREAMS,
     FAULTS,
     ODDITIES,
     Ending,
+    Received,
     Reply,
     ScriptedProvider,
     ToolCall,
@@ -293,3 +300,105 @@ def test_end_in_the_middle_of_anything_is_silent(
     gc.collect()
     assert caplog.text == ""
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_script_reads_the_last_text_of_an_embedding(gpt: openai.OpenAI) -> None:
+    with ScriptedProvider() as provider:
+        asked = []
+
+        def script(request: Received) -> Reply:
+            asked.append(request.asked)
+            return Reply()
+
+        provider.script = script
+        client = gpt.with_options(base_url=provider.url)
+        answer = client.embeddings.create(model="m", input=["one text", "another"])
+        client.embeddings.create(model="m", input=[[1, 2], [3]])
+    assert len(answer.data) == 2
+    assert asked == ["another", "[3]"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", {"messages": ["hello"]}, 400),
+        ("/v1/chat/completions", {"messages": "hello"}, 400),
+        ("/v1/chat/completions", {"messages": [], "n": "two"}, 400),
+        ("/v1/chat/completions", {"messages": [], "stream": True, "stream_options": 1}, 400),
+        ("/v1/chat/completions", ["no object"], 400),
+        ("/v1/responses", {"input": [1, 2]}, 400),
+        ("/v1/embeddings", {"input": {"a": 1}}, 400),
+        ("/v1/messages", {"messages": [None], "max_tokens": 9}, 400),
+        ("/v1/messages/count_tokens", {"messages": 7}, 400),
+        ("/v2/models/m/infer", {"inputs": ["tensor"]}, 400),
+        ("/v2/models/m/infer", {"inputs": [{"parameters": {"binary_data_size": 8}}]}, 400),
+        ("/v1/embeddings", {"input": []}, 200),
+        ("/v1/chat/completions", {"messages": None}, 200),
+    ],
+)
+def test_body_of_no_use_is_refused_in_the_words_of_its_api(
+    provider: ScriptedProvider, path: str, body: object, status: int
+) -> None:
+    provider.script = lambda request: Reply(text=request.asked + request.system)
+    answer = httpx2.post(provider.root + path, json=body)
+    assert answer.status_code == status
+    if status == 400:
+        error = answer.json()["error"]
+        words = error if path.startswith("/v2") else error["message"]
+        assert "expected" in words or "no JSON" in words or "cannot be read" in words
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["messages", "input", "inputs", "system", "instructions", "n", "stream", "stream_options"]
+
+
+@given(
+    path=st.sampled_from(
+        [
+            "/v1/chat/completions",
+            "/v1/responses",
+            "/v1/embeddings",
+            "/v1/messages",
+            "/v1/messages/count_tokens",
+            "/v2/models/m/infer",
+        ]
+    ),
+    body=any_json
+    | st.dictionaries(st.sampled_from(FIELDS), any_json, max_size=4)
+    | st.fixed_dictionaries({"inputs": st.lists(st.fixed_dictionaries({"parameters": any_json}))}),
+)
+def test_whatever_is_asked_is_answered(
+    provider: ScriptedProvider, path: str, body: object
+) -> None:
+    provider.script = lambda request: Reply(text=request.asked[:9] + request.system[:9])
+    assert httpx2.post(provider.root + path, json=body).status_code in {200, 400}
+
+
+def test_port_that_is_taken_is_told(provider: ScriptedProvider) -> None:
+    with (
+        pytest.raises(OSError, match=r"address already in use"),
+        ScriptedProvider(port=provider.port),
+    ):
+        pass
+
+
+def test_command_answers_at_its_port_until_it_is_interrupted() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "headway.testing.provider", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        url = f"http://127.0.0.1:{port}/v1"
+        answer = httpx2.post(f"{url}/chat/completions", json={"messages": ASKED})
+        taken = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(10)
+    assert url in said
+    assert answer.json()["choices"][0]["message"]["content"] == Reply().text
+    assert (taken.returncode, len(taken.stderr.splitlines())) == (1, 1)
+    assert str(port) in taken.stderr
+    assert code == 0

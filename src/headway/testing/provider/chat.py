@@ -3,13 +3,31 @@
 import base64
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from headway.testing.provider.reply import Received, Reply, Said, sse, tokens_of
+from headway.testing.provider.reply import (
+    Received,
+    Reply,
+    Said,
+    sse,
+    tokens_of,
+    wrong_body,
+    wrong_messages,
+)
+
+_MOST_CHOICES: Final = 128
 
 
 class ChatCompletions:
     """`POST …/chat/completions`."""
+
+    def wrong(self, request: Received) -> str:
+        choices = request.json.get("n") or 1
+        if not isinstance(choices, int) or not 1 <= choices <= _MOST_CHOICES:
+            return f"n: a whole number from 1 to {_MOST_CHOICES} is expected"
+        if not isinstance(request.json.get("stream_options") or {}, dict):
+            return "stream_options: an object is expected"
+        return wrong_messages(request)
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         message: dict[str, Any] = {
@@ -143,6 +161,11 @@ def _usage(asked: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
 
 class Embeddings:
     """`POST …/embeddings`: three numbers per text."""
+
+    def wrong(self, request: Received) -> str:
+        if not isinstance(request.json.get("input") or "", str | list):
+            return "input: a text or a list is expected"
+        return wrong_body(request)
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         asked = request.json

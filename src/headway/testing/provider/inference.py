@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-from headway.testing.provider.reply import Received, Reply, Said, sse
+from headway.testing.provider.reply import Received, Reply, Said, objects, sse, wrong_body
 
 _LETTERS: Final = {
     "BOOL": "?",
@@ -26,6 +26,16 @@ _LETTERS: Final = {
 
 class Inference:
     """How such a server writes; raw tensors come back as JSON, which the protocol allows."""
+
+    def wrong(self, request: Received) -> str:
+        given = request.json.get("inputs")
+        if given and not objects(given):
+            return "inputs: a list of objects is expected"
+        try:
+            list(_tensors(request))
+        except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+            return f"inputs: raw values that cannot be read ({error!r})"
+        return wrong_body(request)
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         path = request.path.partition("?")[0].rstrip("/")
@@ -67,7 +77,7 @@ def _named(path: str) -> tuple[str, str]:
 def _tensors(request: Received) -> Iterator[dict[str, Any]]:
     """Yield what was sent as tensors with their values, those that came raw too."""
     at = int(request.headers.get("inference-header-content-length", "0"))
-    for tensor in request.json.get("inputs", []):
+    for tensor in objects(request.json.get("inputs")):
         size = tensor.get("parameters", {}).get("binary_data_size")
         if size is None:
             yield tensor

@@ -4,7 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from headway.testing.provider.reply import Received, Reply, Said, ToolCall, sse, tokens_of
+from headway.testing.provider.reply import (
+    Received,
+    Reply,
+    Said,
+    ToolCall,
+    sse,
+    tokens_of,
+    wrong_messages,
+)
 
 _KINDS: Final = {
     400: "invalid_request_error",
@@ -18,6 +26,9 @@ _KINDS: Final = {
 
 
 class Messages:
+    def wrong(self, request: Received) -> str:
+        return wrong_messages(request)
+
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         return {
             **_frame(request.json, reply),
@@ -43,6 +54,9 @@ class Messages:
 
 class CountTokens:
     """How many tokens a request would have."""
+
+    def wrong(self, request: Received) -> str:
+        return wrong_messages(request)
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         return {"input_tokens": tokens_of(request.json, reply).input}

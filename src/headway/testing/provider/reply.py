@@ -47,18 +47,17 @@ class Received:
         length = self.headers.get("inference-header-content-length", "")
         try:
             found = json.loads(self.body[: int(length)] if length else self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
     @property
     def asked(self) -> str:
-        """Return the text of the last message, or the input of a response."""
+        """Return the text of the last message, or the (last) input of a response or embedding."""
         document = self.json
-        if "messages" not in document and isinstance(document.get("input"), str):
-            return str(document["input"])
-        messages = document.get("messages") or document.get("input") or [{}]
-        return str(messages[-1].get("content", ""))
+        given = document.get("messages") or document.get("input") or ""
+        last = given[-1] if isinstance(given, list) else given
+        return str(last.get("content", "") if isinstance(last, dict) else last)
 
     @property
     def system(self) -> str:
@@ -67,9 +66,28 @@ class Received:
         for name in ("system", "instructions"):
             if isinstance(document.get(name), str):
                 return str(document[name])
-        messages = document.get("messages") or [{}]
-        first = messages[0]
+        first = next(iter(objects(document.get("messages"))), {})
         return str(first.get("content", "")) if first.get("role") == "system" else ""
+
+
+def objects(given: object) -> list[dict[str, Any]]:
+    """Return a list of objects as it came; an empty one for anything else."""
+    is_so = isinstance(given, list) and all(isinstance(each, dict) for each in given)
+    return given if is_so else []  # type: ignore[return-value]  # mypy does not read `all`
+
+
+def wrong_body(request: Received) -> str:
+    """Return why a body is none that any of these APIs reads; an empty text if it is one."""
+    empty = not request.body or request.body.strip() == b"{}"
+    return "" if empty or request.json else "the body is no JSON object"
+
+
+def wrong_messages(request: Received) -> str:
+    """Return what is wrong with the messages of a chat."""
+    given = request.json.get("messages")
+    if given and not objects(given):
+        return "messages: a list of objects is expected"
+    return wrong_body(request)
 
 
 class ToolCall(NamedTuple):
@@ -180,7 +198,7 @@ def tokens_of(request: Mapping[str, Any], reply: Reply) -> Tokens:
     asked = reply.input_tokens
     if asked is None:
         said = [request.get("system"), request.get("instructions"), request.get("input")]
-        said += [message.get("content", "") for message in request.get("messages") or ()]
+        said += [message.get("content", "") for message in objects(request.get("messages"))]
         asked = sum(len(str(text).split()) for text in said if text)
     answered = reply.output_tokens
     return Tokens(asked, len(reply.words) if answered is None else answered)

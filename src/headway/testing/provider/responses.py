@@ -4,10 +4,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headway.testing.provider.chat import openai_error
-from headway.testing.provider.reply import Received, Reply, Said, sse, tokens_of
+from headway.testing.provider.reply import (
+    Received,
+    Reply,
+    Said,
+    objects,
+    sse,
+    tokens_of,
+    wrong_body,
+)
 
 
 class Responses:
+    def wrong(self, request: Received) -> str:
+        given = request.json.get("input")
+        if given and not isinstance(given, str) and not objects(given):
+            return "input: a text or a list of objects is expected"
+        return wrong_body(request)
+
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         return _response(request.json, reply, _status(reply))
 

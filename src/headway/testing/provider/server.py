@@ -22,15 +22,16 @@ _GOES_ON: Final = frozenset({Ending.WHOLE, Ending.NO_DONE})
 class ScriptedProvider:
     """A server on loopback with a thread of its own; use it in a `with`."""
 
-    def __init__(self, script: Script = pleasant, *, path: str = "") -> None:
-        """`path`: listen on a unix socket there instead, as a runner does."""
+    def __init__(self, script: Script = pleasant, *, port: int = 0, path: str = "") -> None:
+        """`port`: 0 for any that is free. `path`: a unix socket there instead, as of a runner."""
         self.script: Script = script
         self.requests: list[Received] = []
         """What came, in order."""
         self.connections = 0
         """How many were opened."""
-        self.port = 0
+        self.port = port
         self._path = path
+        self._failed: OSError | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopped: asyncio.Event
         self._thread = threading.Thread(target=self._run, name="scripted-provider", daemon=True)
@@ -50,6 +51,9 @@ class ScriptedProvider:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait(10)
+        if self._failed is not None:
+            self._thread.join(10)
+            raise self._failed
         return self
 
     def __exit__(
@@ -62,7 +66,11 @@ class ScriptedProvider:
         self._thread.join(10)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:  # the port is taken: whoever entered is to know
+            self._failed = error
+            self._ready.set()
 
     async def _serve(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
@@ -70,7 +78,9 @@ class ScriptedProvider:
         if self._path:
             server = await asyncio.start_unix_server(self._accept, self._path, limit=_READ_LIMIT)
         else:
-            server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_READ_LIMIT)
+            server = await asyncio.start_server(
+                self._accept, "127.0.0.1", self.port, limit=_READ_LIMIT
+            )
             self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stopped.wait()
@@ -138,6 +148,10 @@ async def _answer(writer: asyncio.StreamWriter, request: Received, reply: Reply)
     shape = shape_of(request.path)
     if shape is None and reply.body is None and reply.status == 200:
         reply = Reply(status=404, error=f"there is no {request.path}", headers=reply.headers)
+    elif shape is not None and reply.body is None and reply.status == 200:
+        wrong = shape.wrong(request)
+        if wrong:
+            reply = Reply(status=400, error=wrong, headers=reply.headers)
     if reply.status == 200 and reply.body is None and request.json.get("stream"):
         events = stream_events(request, reply)
         if events is not None:

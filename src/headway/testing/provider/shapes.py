@@ -11,7 +11,10 @@ from headway.testing.provider.responses import Responses
 
 
 class Shape(Protocol):
-    """How one API writes."""
+    """How one API reads and writes."""
+
+    def wrong(self, request: Received) -> str:
+        """Return why nothing can be said to this request; an empty text if something can."""
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         """Return an answer in one piece."""
@@ -28,6 +31,9 @@ class Shape(Protocol):
 
 class Models:
     """`GET …/models[/{id}]`: Anthropic's list for who sends its version, else OpenAI's."""
+
+    def wrong(self, request: Received) -> str:  # noqa: ARG002 - the protocol's words
+        return ""
 
     def whole(self, request: Received, reply: Reply) -> dict[str, Any]:
         write = _claude if "anthropic-version" in request.headers else _gpt
