@@ -332,6 +332,32 @@ def test_anthropic_client_asks_openais_api(traffic: Traffic, sdk: anthropic.Anth
     assert traffic.gateway.outcomes() == {"1.0.0": {"ok": 1}}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_call_of_a_tool_that_is_no_function_is_never_an_answer_without_it(
+    traffic: Traffic, sdk: anthropic.Anthropic, *, stream: bool
+) -> None:
+    call = {"id": "call_1", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **call}]}
+    frame = {"id": "c-1", "created": 1, "model": "m"}
+    whole = {**frame, "choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}]}
+    begun = {**frame, "choices": [{"index": 0, "delta": said, "finish_reason": None}]}
+    ended = {**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    events = b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in (begun, ended))
+    traffic.provider.script = lambda _: (
+        Reply(body=events + b"data: [DONE]\n\n", content_type="text/event-stream")
+        if stream
+        else Reply(body=json.dumps(whole).encode())
+    )
+    hello: Any = [{"role": "user", "content": "Hi"}]
+    with pytest.raises(anthropic.APIStatusError, match="no function"):
+        if stream:
+            with sdk.messages.stream(model="bot", max_tokens=9, messages=hello) as answer:
+                answer.get_final_message()
+        else:
+            sdk.messages.create(model="bot", max_tokens=9, messages=hello)
+    assert traffic.gateway.outcomes() == {"1.0.0": {"provider": 1}}
+
+
 def test_anthropic_client_streams_from_openais_api(
     traffic: Traffic, sdk: anthropic.Anthropic
 ) -> None:

@@ -5,7 +5,12 @@ from typing import Any, Final
 
 import orjson
 
-from headway.adapters.providers.openai.reading import ChatReading, stop_of
+from headway.adapters.providers.openai.reading import (
+    NO_FUNCTION,
+    ChatReading,
+    is_function,
+    stop_of,
+)
 from headway.gateway import exact
 from headway.gateway.chat import (
     Answer,
@@ -76,6 +81,8 @@ class OpenAIUpstream:
             return fault
         first = document["choices"][0]
         message = first["message"]
+        if not all(map(is_function, _calls_of(message))):
+            return NO_FUNCTION
         parts = tuple(_parts(message))
         return Answer(
             parts=parts,
@@ -241,13 +248,17 @@ def _parts(message: Mapping[str, Any]) -> Iterator[Part]:
                 yield Text(part["text"])
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         yield Refusal(refusal)
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, Mapping) else None
+    for call in _calls_of(message):
+        function = call.get("function")
         if isinstance(function, Mapping):
             yield ToolCall(
                 _text(call, "id"), _text(function, "name"), _text(function, "arguments")
             )
+
+
+def _calls_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = message.get("tool_calls")
+    return [each for each in calls if isinstance(each, Mapping)] if isinstance(calls, list) else []
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A stream of OpenAI's chat completions, understood as it comes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from headway.gateway.chat import (
@@ -99,6 +99,8 @@ class ChatReading(EventReading):
         index = index if type(index) is int else len(self._calls)
         function = call.get("function")
         function = function if type(function) is dict else {}
+        if not is_function(call):
+            raise Broken(NO_FUNCTION)
         known, named = self._calls.get(index), call.get("id")
         # Some servers give all calls of an answer the same index; their ids tell them apart.
         if known is None or (named and named != known[0]):
@@ -130,6 +132,14 @@ class ChatReading(EventReading):
     def _close(self) -> Iterator[Event]:
         yield from self._end_part()
         yield Ended(stop_of(self._finish, calls=bool(self._calls)), None, self.tokens)
+
+
+NO_FUNCTION: Final = "the model calls a tool that is no function, which cannot be told here"
+
+
+def is_function(call: Mapping[str, Any]) -> bool:
+    """Say whether a call, or a piece of one, is that of a function; some servers name no type."""
+    return call.get("type") in (None, "", "function")  # it may be a list: no hash
 
 
 def stop_of(finish: object, *, calls: bool) -> Stop:
