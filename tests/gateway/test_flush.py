@@ -232,6 +232,18 @@ def test_database_that_is_away_for_longer_is_told_once(store: Store) -> None:
     assert process.log == ["the database does not answer", "the database answers again"]
 
 
+def test_database_that_never_answered_is_not_said_to_answer_at_the_end(store: Store) -> None:
+    process = Process(store)
+    store.fails = {"begin"}
+    process.reporter.start()
+    for _ in range(9):
+        process.step()
+    ended = threading.Event()
+    ended.set()
+    process.reporter.run(ended, lambda: 0.0)
+    assert process.log == ["the database does not answer"]
+
+
 @pytest.mark.parametrize("where", ["commit", "after"])
 def test_flush_of_unknown_outcome_goes_again_as_it_was(store: Store, where: str) -> None:
     process = Process(store)

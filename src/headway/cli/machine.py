@@ -54,11 +54,13 @@ def _end(words: str, code: int) -> NoReturn:
 def serve(*, until_input_ends: bool) -> None:
     """Run everything on this machine: gateways, scribe, control, runner; one public port."""
     from headway.settings import Settings  # noqa: PLC0415 - each process loads its own
+    from headway.wiring.driver import check_driver  # noqa: PLC0415 - likewise
     from headway.wiring.folders import claim, listen, private_folder  # noqa: PLC0415 - likewise
     from headway.wiring.handing import hand_down  # noqa: PLC0415 - likewise
 
     settings = Settings()
 
+    check_driver(settings)
     private_folder(settings.data)
     private_folder(settings.run_folder)
     sock = listen(settings.host, settings.port)

@@ -124,7 +124,8 @@ class Reporter:
             self.step(monotonic())
             stop.wait(self._rest(monotonic()))
         self.flush()
-        self._attempt("sign off", self._sign_off)
+        if self._registered:
+            self._attempt("sign off", self._sign_off)
 
     def _rest(self, now: float) -> float:
         """Return how long nothing is due; each waking costs the requests a warm cache."""
@@ -251,5 +252,4 @@ class Reporter:
             self.boot = self.new_boot()
 
     def _sign_off(self) -> None:
-        if self._registered:
-            self.scribe.leave(self.boot)
+        self.scribe.leave(self.boot)

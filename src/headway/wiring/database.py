@@ -15,23 +15,27 @@ from headway.auth.role import Role
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService, Wish
 from headway.kernel.clock import utc_now
-from headway.kernel.errors import HeadwayError, Unavailable
+from headway.kernel.errors import HeadwayError, StorageUnavailable, Unavailable
 from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import Schema, check_schema
 from headway.persistence.schema import upgrade as upgrade_schema
 from headway.persistence.work import SqlWork, begin
 from headway.settings import Settings
+from headway.wiring.driver import check_driver
 from headway.wiring.folders import private_folder
 from headway.wiring.rootkey import load_root_key
 
 Begin: TypeAlias = Callable[[], AbstractContextManager[SqlWork]]
 _ROOT_KEY_CHECK: Final = "root-key-check"
+_PORT: Final = 5432
+"""Of PostgreSQL, where the URL names none."""
 _LOOK_SECONDS: Final = 0.05
 """Between two looks at the schema."""
 
 
 def open_settled(settings: Settings, *, pool_size: int) -> Database:
     """Open the database that the settings name."""
+    check_driver(settings)
     private_folder(settings.data)
     return open_database(settings.database, pool_size=pool_size)
 
@@ -49,9 +53,28 @@ def verify_root_key(begin_work: Begin, root_key: RootKey) -> None:
     root_key.verify(stored)
 
 
+@contextmanager
+def _reached(settings: Settings) -> Iterator[Database]:
+    """Open it for a moment; where it does not answer, say which one that is.
+
+    People at the machine hear that. Callers of the API do not: it is no business of theirs.
+    """
+    with open_settled(settings, pool_size=1) as database:
+        try:
+            yield database
+        except StorageUnavailable as error:
+            url = database.engine.url
+            if database.is_sqlite or url.host is None:
+                raise
+            there = f"{url.host}:{url.port or _PORT}/{url.database or ''}"
+            raise StorageUnavailable(
+                f"{there}: {error}; is HEADWAY_DATABASE_URL right?"
+            ) from error
+
+
 def upgrade(settings: Settings) -> str:
     """Bring the schema to this version; say what it was."""
-    with open_settled(settings, pool_size=1) as database:
+    with _reached(settings) as database:
         before = upgrade_schema(database)
     if before is Schema.CURRENT:
         return "the schema is up to date"
@@ -63,7 +86,7 @@ def upgrade_apart(settings: Settings) -> None:
 
     To be called before this process has threads or connections. Raise as `check_schema` does.
     """
-    with open_settled(settings, pool_size=1) as database:
+    with _reached(settings) as database:
         schema = check_schema(database)
         if schema is Schema.CURRENT:
             return
@@ -114,7 +137,7 @@ def await_schema(
 
 def describe(settings: Settings) -> str:
     """Say which library and which schema there are; raises `Refused` for an unknown one."""
-    with open_settled(settings, pool_size=1) as database:
+    with _reached(settings) as database:
         schema = check_schema(database)
         library = database.library.verdict if database.library else "PostgreSQL"
     return f"{library}; schema: {schema}"
@@ -144,7 +167,7 @@ def revoke_key(settings: Settings, key_id: str) -> None:
 @contextmanager
 def _keys(settings: Settings) -> Iterator[KeyService]:
     root_key = load_root_key(settings)
-    with open_settled(settings, pool_size=1) as database:
+    with _reached(settings) as database:
         upgrade_schema(database)
         begin_work = beginner(database)
         verify_root_key(begin_work, root_key)
