@@ -46,6 +46,12 @@ def test_names_are_found_without_regard_to_case() -> None:
     assert named(view, "CHAMPION") == "1.0.0"
 
 
+@pytest.mark.parametrize("name", ["1.1.0", "latest"])
+def test_no_alias_takes_the_place_of_a_number_or_of_the_latest(name: str) -> None:
+    view = compiled(["1.0.0", "1.1.0"], aliases={("Bot", name): "1.0.0"})
+    assert named(view, name) == "1.1.0"
+
+
 def test_range_takes_the_highest_that_is_offered() -> None:
     view = compiled(
         ["1.0.0", "1.2.0", "1.3.0", "1.4.0-rc.1", "2.0.0"],

@@ -51,6 +51,7 @@ from headway.registry.document import (
     only,
     under,
 )
+from headway.registry.model import check_alias
 from headway.routing.route import LONGEST_PIN, PIN_FOR, StickTo
 
 LONGEST: Final = 365 * DAY
@@ -204,12 +205,7 @@ def _to(value: Json) -> str:
 
 
 def _alias(value: Json) -> str:
-    name = check_name(
-        as_text(value, pointer="/alias", longest=128), what="alias", pointer="/alias"
-    )
-    if name == "latest":
-        raise Invalid.at("/alias", "'latest' is computed; nobody can move it")
-    return name
+    return check_alias(as_text(value, pointer="/alias", longest=128), pointer="/alias")
 
 
 def _stick_to(value: Json) -> str | None:

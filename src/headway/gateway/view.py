@@ -154,14 +154,16 @@ class View:
         return [self.routes[key] for key in sorted(self.routes) if key[0] == wanted]
 
     def release(self, model: str, ref: str) -> tuple[Release, Prepared] | None:
-        """Return the version that a version's number, an alias, `latest` or a range names."""
+        """Return the version that a version's number, `latest`, an alias or a range names.
+
+        In this order: no alias takes the place of a number, whatever is stored.
+        """
         if not ref.strip():
             return None  # an empty range would be any version
         name = self._own_name(model)
         releases = self.releases.get(name, {})
-        alias = self.aliases.get(name, {}).get(ref.lower())
         with contextlib.suppress(Invalid):
-            return releases.get(SemVer.parse(alias or ref).precedence_key())
+            return releases.get(SemVer.parse(ref).precedence_key())
         offered = {
             SemVer.parse(found[0].version): found
             for found in releases.values()
@@ -171,6 +173,8 @@ class View:
             active = [n for n, found in offered.items() if found[0].state == "active"]
             number = max((n for n in active if n.is_release), default=max(active, default=None))
             return offered[number] if number is not None else None
+        if (alias := self.aliases.get(name, {}).get(ref.lower())) is not None:
+            return releases.get(SemVer.parse(alias).precedence_key())
         try:
             number = Requirement.parse(ref).best(offered)
         except Invalid:

@@ -1,5 +1,6 @@
 """Once more, when somebody else was faster: a few times, and not for long."""
 
+import random
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -13,8 +14,17 @@ LONGEST: Final = 5.0
 say so, each time it is asked, and whoever asked us waits for all of them."""
 
 
+_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.1
+
+
 def _never(_error: Conflict) -> bool:
     return False
+
+
+def _by_chance(tried: int) -> None:
+    """Pause for longer each time, and never as long as somebody else who met us."""
+    time.sleep(random.uniform(0, min(_PAUSE * 2**tried, _LONGEST_PAUSE)))  # noqa: S311 - no secret
 
 
 def repeated(
@@ -22,7 +32,7 @@ def repeated(
     *,
     tries: int,
     unless: Callable[[Conflict], bool] = _never,
-    pause: Callable[[int], None] = lambda _tried: None,
+    pause: Callable[[int], None] = _by_chance,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> T:
     """Call `unit`, a whole transaction, again while it meets `Conflict`; return what it does.

@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import Final
 
 from headway.kernel.canonical import Json
+from headway.kernel.errors import Invalid
+from headway.kernel.names import check_name
 from headway.registry.signature import Signature
 from headway.registry.target import Target
-from headway.registry.version import SemVer
+from headway.registry.version import SemVer, reads_as_version
 
 
 class State(StrEnum):
@@ -102,3 +104,13 @@ class AliasChange:
 
 LATEST: Final = "latest"
 """Computed, never stored: the highest active release; a pre-release if there is nothing else."""
+
+
+def check_alias(name: str, *, pointer: str = "/alias") -> str:
+    """Return a name that an alias may have, or raise `Invalid`."""
+    check_name(name, what="alias", pointer=pointer)
+    if name.lower() == LATEST:
+        raise Invalid.at(pointer, f"{LATEST!r} is computed: it cannot be set")
+    if reads_as_version(name):
+        raise Invalid.at(pointer, f"{name!r} reads as a version: an alias must not")
+    return name

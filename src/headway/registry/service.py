@@ -27,7 +27,15 @@ from headway.outbox.event import Event
 from headway.registry.comparison import Comparison
 from headway.registry.compatibility import Contract, compare
 from headway.registry.document import as_array, as_object, as_text, only, under
-from headway.registry.model import LATEST, Alias, AliasChange, Model, State, Version
+from headway.registry.model import (
+    LATEST,
+    Alias,
+    AliasChange,
+    Model,
+    State,
+    Version,
+    check_alias,
+)
 from headway.registry.ports import (
     Begin,
     CheckUrl,
@@ -386,16 +394,6 @@ class _Raced(Conflict):
 
 
 _GONE: Final = frozenset([State.RETIRED, State.YANKED])
-
-
-def check_alias(name: str, *, pointer: str = "/alias") -> str:
-    """Return a name that an alias may have, or raise `Invalid`."""
-    check_name(name, what="alias", pointer=pointer)
-    if name.lower() == LATEST:
-        raise Invalid.at(pointer, f"{LATEST!r} is computed: it cannot be set")
-    if reads_as_version(name):
-        raise Invalid.at(pointer, f"{name!r} reads as a version: an alias must not")
-    return name
 
 
 def resolve(work: Named, model: str, ref: str) -> Version:
