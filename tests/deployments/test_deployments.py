@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import log
+from typing import Any
 
 import pytest
 from tests.deployments.world import ADA, DIRECT, MODEL, PRODUCTION, QUICK, World
 
 from headway.adapters.outbound import Audience, Outbound
 from headway.deployments.deployment import State, replay
+from headway.deployments.describe import basis
 from headway.deployments.intent import Verb
 from headway.deployments.rollback import RollbackState
 from headway.kernel.canonical import Json
@@ -183,6 +186,50 @@ def test_veto_names_the_limit_that_the_gateway_saw_hit(world: World) -> None:
     ]
     world.tick()
     assert world.row(deployment).because == "a gateway saw the limit hit: latency_p95 > 800ms"
+
+
+def test_history_and_webhook_give_the_counts_of_the_gateway_that_saw_a_limit_hit(
+    world: World,
+) -> None:
+    deployment = world.deploy("1.1.0", notify=["webhook:https://ops.example.com/hooks"])
+    world.run(3 * SECOND)
+    counts: dict[str, Json] = {
+        "gateway": 3,
+        "needed": log(2_000),
+        "log_rate": log(2_500),
+        "log_worse": log(4_000),
+        "ground": {"since": world.now - world.now % MINUTE, "n": 28, "bad": 14},
+        "stable": {"n": 252, "bad": 2},
+        "alone": False,
+    }
+    world.veto(deployment, "errors", counts)
+    world.tick()
+
+    event = next(e for e in world.history(deployment) if e.kind == "deployment.rolling_back")
+    told = basis(event)
+    assert "gateway 3" in told[0]
+    assert "14 of 28 requests on the new version failed since" in told[0]
+    assert "on the stable version 2 of 252" in told[0]
+    assert told[1] == "above the limit: E = 2,500 of 2,000; worse than stable: E = 4,000 of 2,000"
+    with world.begin() as work:
+        told_of: list[Any] = [
+            m.payload for m in work.outbox.messages_of(deployment.id) if m.kind == "webhook"
+        ]
+    bodies = [payload["body"] for payload in told_of]
+    (body,) = [body for body in bodies if body["type"] == event.kind]
+    assert body["data"]["evidence"] == list(told)
+
+
+def test_limit_that_is_hit_in_control_says_on_which_counts(world: World) -> None:
+    deployment = world.deploy("1.1.0", judge={"worse": {}, "never": {"errors": "> 20%"}}, steps=[
+        {"send": "10%", "for": "1h"}, {"send": "100%"}
+    ])  # fmt: skip
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(60, 55), stable=(540, 2))
+    world.run(3 * SECOND)
+
+    event = next(e for e in world.history(deployment) if e.kind == "deployment.rolling_back")
+    assert any("hit: 55 of 60 requests on the new version" in line for line in basis(event))
 
 
 def test_outage_of_both_arms_moves_nothing(world: World) -> None:

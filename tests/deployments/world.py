@@ -298,7 +298,7 @@ class World:
             )
             work.commit()
 
-    def veto(self, deployment: Deployment, metric: str = "errors") -> None:
+    def veto(self, deployment: Deployment, metric: str = "errors", detail: Json = None) -> None:
         if "veto" not in self.boots:
             self.gateway("veto")
         veto = Veto(
@@ -307,7 +307,7 @@ class World:
             arm="candidate",
             metric=metric,
             at=self.now,
-            detail=None,
+            detail=detail,
         )
         self.flush("veto", vetoes=(veto,))
 

@@ -1,5 +1,7 @@
 """What a gateway refuses by itself."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from headway.gateway.accumulator import Accumulator
@@ -154,6 +156,19 @@ def test_limit_is_said_once() -> None:
     batch = watched.accumulator.freeze("boot", 1, 1)
     assert len(batch.vetoes) == 1
     assert batch.vetoes[0].epoch == 1
+
+
+def test_veto_carries_the_counts_that_it_was_decided_on() -> None:
+    watched = Watched(number=3)
+    route = a_route(1_000, 1)
+    n = watched.failures_until_veto(route)
+    (veto,) = watched.accumulator.freeze("boot", 1, 1).vetoes
+    detail = veto.detail
+    assert isinstance(detail, Mapping)
+    minute = watched.now - watched.now % 60_000
+    assert detail["gateway"] == 3
+    assert detail["ground"] == {"since": minute, "n": n, "bad": n}
+    assert detail["stable"] == {"n": n, "bad": 0}
 
 
 def test_whole_traffic_on_the_candidate_is_judged_by_the_limit_alone() -> None:

@@ -6,6 +6,7 @@ writes them as he likes.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from math import exp
 from typing import Final
 
@@ -296,15 +297,16 @@ def told(event: Event) -> dict[str, Json]:
         "actor_kind": event.actor_kind,
         "why": event.why.replace(" | ", "; "),
         "evidence": list(basis(event)),
+        "veto": veto_in(event),
     }
 
 
 def basis(event: Event) -> tuple[str, ...]:
     """Return the counters behind a decision as sentences, from the verdict in its event."""
+    lines = _basis_of_veto(event)
     verdict = verdict_in(event)
     if verdict is None:
-        return ()
-    lines = []
+        return tuple(lines)
     for row in _rows(verdict.get("metrics")):
         interval = row.get("interval")
         low, high = interval if isinstance(interval, list) else (0.0, None)
@@ -326,11 +328,56 @@ def basis(event: Event) -> tuple[str, ...]:
             line += f" ({row['note']})"
         lines.append(line)
     lines += [
-        f"never {row.get('words')}: hit" for row in _rows(verdict.get("limits")) if row.get("hit")
+        f"never {row.get('words')}: hit{_of_ground(row.get('ground'))}"
+        for row in _rows(verdict.get("limits"))
+        if row.get("hit")
     ]
     if lines:
         lines.append(f"promise: {verdict.get('promise')}")
     return tuple(lines)
+
+
+def veto_in(event: Event) -> Mapping[str, Json] | None:
+    """Return the counters of the gateway whose veto a decision followed; None: it did not."""
+    detail = event.detail
+    veto = detail.get("veto") if isinstance(detail, Mapping) else None
+    return veto if isinstance(veto, Mapping) else None
+
+
+def _basis_of_veto(event: Event) -> list[str]:
+    veto = veto_in(event)
+    of = None if veto is None else veto.get("of")
+    if not isinstance(of, Mapping):
+        return []
+    bad = _bad(str(veto and veto.get("metric")))
+    lines = [f"gateway {of.get('gateway')}: its own counts{_of_ground(of.get('ground'), bad)}"]
+    stable = of.get("stable")
+    if isinstance(stable, Mapping) and not of.get("alone"):
+        lines[0] += (
+            f"; on the stable version {_number(stable.get('bad')):,.0f} of "
+            f"{_number(stable.get('n')):,.0f} since it began"
+        )
+    wanted = exp(_number(of.get("needed")))
+    above = f"above the limit: E = {bounded(_number(of.get('log_rate'))):,.4g} of {wanted:,.0f}"
+    worse = f"worse than stable: E = {bounded(_number(of.get('log_worse'))):,.4g} of {wanted:,.0f}"
+    return [*lines, above if of.get("alone") else f"{above}; {worse}"]
+
+
+def _bad(metric: str) -> str:
+    """Say what a limit counts of requests."""
+    slower = metric.partition(">")[2]
+    return f"were slower than {format_duration(int(slower))}" if slower.isdigit() else "failed"
+
+
+def _of_ground(ground: Json, bad: str = "were bad") -> str:
+    """Say what a limit stands on: `: 14 of 28 requests on the new version failed since …`."""
+    if not isinstance(ground, Mapping):
+        return ""
+    since = datetime.fromtimestamp(_number(ground.get("since")) / SECOND, UTC)
+    return (
+        f": {_number(ground.get('bad')):,.0f} of {_number(ground.get('n')):,.0f} requests on the "
+        f"new version {bad} since {since:%H:%M} UTC"
+    )
 
 
 def verdict_in(event: Event) -> Mapping[str, Json] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from headway.deployments.deployment import Deployment
+from headway.deployments.describe import basis
 from headway.deployments.rollback import Rollback
 from headway.kernel.canonical import Json
 from headway.outbox.event import Event
@@ -30,6 +31,7 @@ def notices(
         "step": deployment.entered,
         "why": event.why,
         "actor": event.actor,
+        "evidence": list(basis(event)),
     }
     return _messages(
         event,

@@ -283,6 +283,8 @@ def event_of(outcome: Outcome, deployment: Deployment, progress: Progress) -> Ev
         "share_bp": outcome.share_bp,
         "verdict": None if verdict is None else verdict.text(),
     }
+    if isinstance(outcome.decision.act, GoBack) and (vetoes := look.situation.vetoes):
+        detail["veto"] = {"metric": vetoes[0].metric, "at": vetoes[0].at, "of": vetoes[0].detail}
     return Event(
         kind=outcome.kind or "",
         subject=deployment.subject,

@@ -99,13 +99,15 @@ class Addresses:
 class _Watched:
     """The limits of one deployment, and the shares of its epochs."""
 
-    __slots__ = ("limits", "route", "shares")
+    __slots__ = ("limits", "route", "shares", "stable")
 
     def __init__(self, route: Route, limits: list[tuple[Guard, LimitWatch]]) -> None:
         self.route = route
         self.limits = limits
         self.shares: dict[int, int] = {}
         """The candidate's share by route revision id: a late failure belongs to its own."""
+        self.stable: dict[str, tuple[int, int]] = {}
+        """By limit: what was sent to the other arms so far, and the bad ones of it."""
 
 
 class Guards:
@@ -196,6 +198,7 @@ class Guards:
     def _hit(self, watched: _Watched, watch: LimitWatch, counts: Iterable[GuardCount]) -> bool:
         metric = watch.limit.metric
         sent = 0
+        stable_n, stable_bad = watched.stable.get(metric, (0, 0))
         bad: dict[int, int] = {}
         by_epoch: dict[int, list[int]] = {}
         for count in counts:
@@ -208,6 +211,9 @@ class Guards:
                     bad[minute] = bad.get(minute, 0) + n
             else:
                 hits[1] += sum(events.values())
+                stable_n += count.sent
+                stable_bad += sum(events.values())
+        watched.stable[metric] = stable_n, stable_bad
         return watch.sweep(
             self._minute,
             sent=sent,
@@ -224,6 +230,7 @@ class Guards:
         self, deployment: str, watched: _Watched, guard: Guard, watch: LimitWatch, now: int
     ) -> Veto:
         self._vetoed[deployment] = self._vetoed.get(deployment, _NOBODY) | {guard.arm}
+        stable_n, stable_bad = watched.stable[guard.event]
         return Veto(
             deployment=deployment,
             epoch=watched.route.id,
@@ -236,6 +243,9 @@ class Guards:
                 "needed": watch.needed,
                 "log_rate": watch.log_rate,
                 "log_worse": watch.log_worse,
+                "ground": None if watch.ground is None else watch.ground.document(),
+                "stable": {"n": stable_n, "bad": stable_bad},
+                "alone": _candidate_share(watched.route) >= WHOLE_BP,
                 "watch": watch.document(),
             },
         )

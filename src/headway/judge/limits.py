@@ -27,6 +27,7 @@ from typing import Any, Final, Self
 from headway.judge.events import RATE_BETS, Hits, log_likelihood, log_mean_exp
 from headway.judge.evidence import MEASURED
 from headway.kernel.canonical import Json
+from headway.kernel.clock import MINUTE
 from headway.kernel.quantity import format_duration, format_percent
 
 BUDGET: Final = 0.1
@@ -100,6 +101,18 @@ class _Start:
     bad: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a limit stands on: the requests sent from a minute on, those of them that were bad."""
+
+    minute: int
+    n: int
+    bad: int
+
+    def document(self) -> dict[str, Json]:
+        return {"since": self.minute * MINUTE, "n": self.n, "bad": self.bad}
+
+
 class LimitWatch:
     """The rolling state of one limit on one arm, fed at every sweep."""
 
@@ -136,6 +149,14 @@ class LimitWatch:
     def log_worse(self) -> float:
         """Return ln E against "the candidate is no worse than the stable version"."""
         return self._worse
+
+    @property
+    def ground(self) -> Ground | None:
+        """Return the counts of the proof that says most; None: nothing was sent yet."""
+        if not self._starts:
+            return None
+        best = max(self._starts, key=self._log_of)
+        return Ground(best.minute, best.n, best.bad)
 
     @property
     def hit(self) -> bool:
@@ -204,13 +225,20 @@ class LimitWatch:
         self._minute = -1
         self._rate = 0.0
 
+    def _log_of(self, start: _Start) -> float:
+        """Return ln of what one proof brings into E."""
+        return log_mean_exp(self._parts(start))
+
+    def _parts(self, start: _Start) -> list[tuple[float, float]]:
+        return [
+            (start.weight + start.n * paid + start.bad * odds, 1 / len(self._old))
+            for paid, odds in zip(self._paid, self._odds, strict=True)
+        ]
+
     def _e_rate(self) -> float:
         parts = [(value, 1 / len(self._old)) for value in self._old]
         for start in self._starts:
-            parts += [
-                (start.weight + start.n * paid + start.bad * odds, 1 / len(self._old))
-                for paid, odds in zip(self._paid, self._odds, strict=True)
-            ]
+            parts += self._parts(start)
         return log_mean_exp([*parts, (0.0, 1 / (self._minutes + 1))])
 
     def _e_worse(self) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from headway.judge.events import Hits, log_mean_exp
 from headway.judge.evidence import CANDIDATE, STABLE, Evidence
-from headway.judge.limits import Limit, LimitWatch, needed_in_control
+from headway.judge.limits import Ground, Limit, LimitWatch, needed_in_control
 from headway.judge.question import Question
 from headway.judge.result import Proof, Result, bounded, counted
 from headway.judge.weighing import result_of
@@ -43,6 +43,7 @@ class LimitState:
     log_worse: float
     log_needed: float
     hit: bool
+    ground: Ground | None = None
 
     def document(self) -> dict[str, Json]:
         return {
@@ -53,6 +54,7 @@ class LimitState:
             "log_worse": self.log_worse,
             "log_needed": self.log_needed,
             "hit": self.hit,
+            "ground": None if self.ground is None else self.ground.document(),
         }
 
 
@@ -199,6 +201,7 @@ def _limits(
                 log_worse=watch.log_worse,
                 log_needed=watch.needed,
                 hit=watch.hit,
+                ground=watch.ground,
             )
         )
         watches.append({"watch": watch.document(), "seen": seen})

@@ -239,6 +239,8 @@ class EventShown(Told):
     why: str
     evidence: list[str]
     """What it was based on, in sentences."""
+    veto: dict[str, JsonValue] | None
+    """The gateway's own counts, where it was the first to see a limit hit."""
 
 
 class JudgedAgain(Told):
