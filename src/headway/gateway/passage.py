@@ -43,7 +43,7 @@ from headway.gateway.view import Destination
 from headway.registry.target import HostedTarget
 from headway.tracking.measurement import Outcome
 from headway.wire.call import Call
-from headway.wire.framing import FieldLines, Headers
+from headway.wire.framing import Headers
 from headway.wire.sending import Deadlines, Failure, Sending
 
 _EVENTS_TYPE: Final = (
@@ -430,7 +430,7 @@ class Passage:
         if self._left_at:
             return
         if not call.answered:
-            call.start(200, self._fields(_EVENTS_TYPE))
+            call.start(200, self._ticket.fields(_EVENTS_TYPE, self._headers))
             call.on_unwritable = self._unwritable
             call.on_writable = self._writable
         call.write(events)
@@ -472,7 +472,7 @@ class Passage:
             return
         said = body if whole.body is None else whole.body
         kind = JSON_TYPE if whole.fields is None else whole.fields
-        self._call.respond(200, self._fields(kind), said)
+        self._call.respond(200, self._ticket.fields(kind, self._headers), said)
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
     def _refused(self, status: int, body: bytes) -> None:
@@ -495,7 +495,8 @@ class Passage:
         """Let the caller read what the provider says of the request, in the bytes it said it."""
         if not self._left_at:
             lines = JSON_TYPE + waiting(problem.retry_after)
-            self._call.respond(problem.status, self._fields(lines, final=self._calls > 1), body)
+            fields = self._ticket.fields(lines, self._headers, final=self._calls > 1)
+            self._call.respond(problem.status, fields, body)
         self._end(problem.outcome)
 
     # Failures
@@ -578,9 +579,13 @@ class Passage:
         spent, served_by = (NO_TOKENS, "") if said is None else (said.tokens, said.served_by)
         if self._lost:
             spent = together(self._lost, spent)
-        self._record(problem.outcome, self._pipeline.monotonic(), spent, served_by)
+        ticket, now = self._ticket, self._pipeline.monotonic()
+        ticket.record(
+            problem.outcome, now, self._status, self._first_ms, tokens=spent, served_by=served_by
+        )
         if spent:
-            self._ticket.spend(spent)
+            ticket.spend(spent)
+        self._resilience = None
         self._fallen_back = True
         self._retried = 0
         self._forget_answer()
@@ -604,7 +609,8 @@ class Passage:
         self._end_with(problem.outcome, said)
 
     def _respond(self, problem: Problem) -> None:
-        fields = self._fields(JSON_TYPE + said_with(problem), final=self._calls > 1)
+        lines = JSON_TYPE + said_with(problem)
+        fields = self._ticket.fields(lines, self._headers, final=self._calls > 1)
         self._call.respond(problem.status, fields, self._format.fault(problem))
 
     def _crash(self, error: Exception) -> None:
@@ -681,32 +687,14 @@ class Passage:
         served_by: str = "",
     ) -> None:
         """Record how it ended, for its version and for the key."""
-        self._record(outcome, now, tokens, served_by)
-        self._ticket.key_ended(outcome)
-
-    def _record(
-        self,
-        outcome: Outcome,
-        now: float,
-        tokens: Mapping[str, int] = NO_TOKENS,
-        served_by: str = "",
-    ) -> None:
         self._resilience = None
-        self._ticket.record(
-            outcome,
-            now,
-            status=self._status,
-            first_ms=self._first_ms,
-            tokens=tokens,
-            served_by=served_by,
-        )
+        ticket = self._ticket
+        ticket.record(outcome, now, self._status, self._first_ms, tokens, served_by)
+        ticket.key_ended(outcome)
 
     def _age_ms(self) -> float:
         """Milliseconds since the last byte of the request."""
         return max(0.0, (self._pipeline.monotonic() - self._call.last_byte_at) * 1000)
-
-    def _fields(self, lines: bytes, *, final: bool = False) -> FieldLines:
-        return self._ticket.fields(lines, self._headers, final=final)
 
 
 _OUT_OF_PATIENCE: Final = Problem(

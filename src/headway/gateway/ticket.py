@@ -14,7 +14,6 @@ from typing import Final
 from headway.gateway import truth
 from headway.gateway.accumulator import Flight
 from headway.gateway.exchange import NO_TOKENS, Fields, NotAnswered
-from headway.gateway.heads import naming
 from headway.gateway.pipeline import CONTROL, Access, Pipeline, Way
 from headway.gateway.resilience import Leave
 from headway.gateway.spending import Admission
@@ -78,7 +77,6 @@ class Ticket:
         self,
         outcome: Outcome,
         now: float,
-        *,
         status: int,
         first_ms: float | None = None,
         tokens: Mapping[str, int] = NO_TOKENS,
@@ -172,12 +170,13 @@ class Ticket:
         pipeline, way, admission = self._pipeline, self.way, self._admission
         if not self.stamp:
             self.stamp = pipeline.stamp_of_no_route()
+        stamp = self.stamp.encode("ascii")
         where = _NOTHING
         if way is not None:
             there = way.destination
             where = there.lines_with(way.pin) if way.pin else there.lines(pipeline.minute)
         return FieldLines(
-            b"%b%b%b%b%b%b"
+            b"%b%b%b%bx-request-id: %b\r\nrequest-id: %b\r\n%b"
             % (
                 lines,
                 where,
@@ -185,7 +184,8 @@ class Ticket:
                 pipeline.downward(upstream, limited=admission is not None)
                 if upstream
                 else _NOTHING,
-                naming(self.stamp.encode("ascii")),
+                stamp,
+                stamp,
                 _GIVE_UP if final else _NOTHING,
             )
         )
