@@ -44,6 +44,18 @@ def test_without_a_key_it_says_where_one_comes_from(shell: CliRunner) -> None:
     assert len(answer.output.splitlines()) == 1
     assert "HEADWAY_KEY" in answer.output
     assert "headway keys create me --role admin --here" in answer.output
+    assert "data/admin.key is not there" in answer.output
+
+
+def test_the_key_that_serve_wrote_without_a_terminal_is_found(
+    shell: CliRunner, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "admin.key").write_text("hw_any\n")
+
+    answer = shell.invoke(main, ["models", "list"], env={"HEADWAY_URL": "http://127.0.0.1:1"})
+
+    assert answer.exit_code == 3
 
 
 def test_an_address_that_is_none_is_told(shell: CliRunner) -> None:

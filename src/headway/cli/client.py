@@ -196,9 +196,10 @@ def from_environment() -> Client:
     key = os.environ.get("HEADWAY_KEY") or _local_key()
     if key is None:
         raise NoKey(
-            "no key: set HEADWAY_KEY to the one that `headway serve` showed at its first start; "
-            "if it is lost, make another on that machine: `headway keys create me --role admin "
-            "--here`"
+            "no key: set HEADWAY_KEY to the one that `headway serve` showed at its first start "
+            f"(without a terminal it went into admin.key of its data folder; {_key_file()} is not "
+            "there); if it is lost, make another on that machine: `headway keys create me --role "
+            "admin --here`"
         )
     _check_url(url)
     if not _KEY.fullmatch(key):  # else its text would stand in an error of the HTTP client
@@ -222,9 +223,12 @@ def _check_url(url: str) -> None:
         raise NoKey("HEADWAY_URL names a user: the key alone says who you are, in HEADWAY_KEY")
 
 
+def _key_file() -> Path:
+    return Path(os.environ.get("HEADWAY_DATA", "data")) / "admin.key"
+
+
 def _local_key() -> str | None:
-    path = Path(os.environ.get("HEADWAY_DATA", "data")) / "admin.key"
     try:
-        return path.read_text("ascii").strip()
+        return _key_file().read_text("ascii").strip()
     except OSError:
         return None

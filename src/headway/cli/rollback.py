@@ -19,7 +19,7 @@ def rollback() -> None:
 )
 @click.option("--why", required=True)
 def start(model: str, environment: str, to: str, why: str) -> None:
-    """Go back; never refused, whatever is running."""
+    """Go back; never refused for want of a proof, whatever is running."""
     body = {"model": model, "environment": environment, "to": to, "why": why}
     done = from_environment().post("/rollbacks", body)
     click.echo(f"{done['id']} {done['state']}")

@@ -311,13 +311,13 @@ def _first_admin_key(settings: Settings, keys: KeyService) -> None:
     made = keys.ensure_admin(given.get_secret_value() if given else None)
     if made is None or given is not None:
         return
+    path = settings.data / "admin.key"
+    with suppress(FileNotFoundError):
+        path.unlink()  # of a database that is gone
     if sys.stdout.isatty():
         sys.stdout.write(f"The admin key, shown this once: {made.secret.text}\n")
         sys.stdout.flush()
         return
-    path = settings.data / "admin.key"
-    with suppress(FileNotFoundError):
-        path.unlink()  # of a database that is gone
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(made.secret.text + "\n")
