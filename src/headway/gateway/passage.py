@@ -282,8 +282,9 @@ class Passage:
         body = speaker.write(self._asked, headers)
         ticket = self._ticket
         if not prepared.local and ticket.caller is not CONTROL:
-            ticket.leave = self._pipeline.leave(way)
-            known = self._resilience = self._pipeline.resiliences.of(destination.release.digest)
+            known = self._pipeline.resiliences.of(destination.release.digest)
+            ticket.leave = self._pipeline.leave(way, known)
+            self._resilience = known
             known.sent()
         native = speaker.native
         fields = _NO_FIELDS

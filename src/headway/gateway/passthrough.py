@@ -152,7 +152,8 @@ class Through:
         ticket.flight = flight
         pipeline.under_way.add(self)
         pipeline.accumulator.key_used(ticket.caller.id, at)
-        ticket.leave = pipeline.leave(way)
+        known = pipeline.resiliences.of(way.destination.release.digest)
+        ticket.leave = pipeline.leave(way, known)
         return passed
 
     def _passed_by(self, way: Way) -> Passed:

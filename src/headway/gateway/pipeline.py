@@ -21,7 +21,7 @@ from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, Release
 from headway.gateway.heads import Downward
 from headway.gateway.limits import Addresses, FailedKeys, Guards
-from headway.gateway.resilience import Leave, Resiliences
+from headway.gateway.resilience import Leave, Resilience, Resiliences
 from headway.gateway.spending import Spending
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
@@ -373,16 +373,16 @@ class Pipeline:
         assignment = self._pin(served, release, NO_HINTS)
         return Way(served, self.compiler.outside(served, release, prepared), assignment, 0)
 
-    def leave(self, way: Way) -> Leave | None:
+    def leave(self, way: Way, known: Resilience) -> Leave | None:
         """Return with what a version's provider is called; None: no breaker has a say.
 
         While a deployment is judged none opens: what it holds back would be missing in the
-        evidence, and its refusals would make one failure of many. Raises `NotAnswered` while the
-        breaker is open.
+        evidence, and its refusals would make one failure of many. `known`: of that version. Raises
+        `NotAnswered` while the breaker is open.
         """
         if way.served.route.epoch is not None:
             return None
-        breaker = self.resiliences.of(way.destination.release.digest).breaker
+        breaker = known.breaker
         now = self.monotonic()
         leave = breaker.admit(now)
         if leave is None:
