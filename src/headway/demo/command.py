@@ -22,7 +22,7 @@ import click
 from headway.demo import digits
 from headway.demo.caller import Caller
 from headway.demo.narrator import Narrator
-from headway.demo.server import Api, headway
+from headway.demo.server import Api, admin_key, check_free, headway
 from headway.demo.telling import ENDED, Chapter, Ending, end_leftovers, in_order
 
 _WORSE: Final = "{errors: any, score.correct: any}"
@@ -95,13 +95,16 @@ def demo(*, leave: bool, data: Path | None, port: int | None, rate: float) -> No
         signal.signal(number, signal.default_int_handler)
     data = data or Path(os.environ.get("HEADWAY_DATA", _DATA))
     port = port or int(os.environ.get("HEADWAY_PORT", _PORT))
+    check_free(data=data, port=port)
     narrator = Narrator()
     narrator.say("Training four versions of a classifier of handwritten digits ...")
     images = digits.load()
     versions = digits.train(images)
     with headway(data=data, port=port) as url:
-        api = Api(url, (data / "admin.key").read_text("ascii").strip())
-        narrator.say(f"Headway answers at {url}; the admin key is in {data / 'admin.key'}")
+        key = admin_key(data)
+        api = Api(url, key.text)
+        where = key.file or "HEADWAY_KEY"
+        narrator.say(f"Headway answers at {url}; the admin key is in {where}")
         end_leftovers(api, narrator.say, pause=partial(time.sleep, _LOOK))
         _register(api, versions)
         caller = Caller(
@@ -115,7 +118,7 @@ def demo(*, leave: bool, data: Path | None, port: int | None, rate: float) -> No
         as_told = len(endings) == len(CHAPTERS) and CHAPTERS[-1].went_as_told(endings[-1])
         narrator.story(CHAPTERS, endings, caller)
         narrator.epilogue(
-            _words_for_another_shell(data, port), url, data, endings, as_told=as_told
+            _words_for_another_shell(data, port), url, key.file, endings, as_told=as_told
         )
         if leave:
             raise SystemExit(0 if as_told else 1)

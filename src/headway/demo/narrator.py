@@ -66,7 +66,7 @@ class Narrator:
         self,
         shell: Sequence[str],
         url: str,
-        data: Path,
+        key_file: Path | None,
         endings: Sequence[Ending],
         *,
         as_told: bool,
@@ -75,9 +75,10 @@ class Narrator:
         if not as_told:
             self._console.print("[red]It did not end as told; see above.[/red]")
         self._console.rule("[bold]Try next[/bold]", align="left")
+        where = key_file or "HEADWAY_KEY"
         upstream = "--base-url http://127.0.0.1:11434/v1 --upstream-model llama3.2"
         lines = [
-            f"The page with the deployments is {url}/ (log in with the key in {data}/admin.key).",
+            f"The page with the deployments is {url}/ (log in with the key in {where}).",
             "In another shell, in this folder:",
             *(f"  {line}" for line in shell),
             "Why each decision was taken:",
@@ -91,7 +92,7 @@ class Narrator:
             f"  headway versions create bot 1.1.0 {upstream} --system 'Answer in one sentence.'",
             f"  {_plan('1.1.0')}; headway deploy start plan.yaml",
             "and call it, here with the openai package in Python:",
-            f"  {_call(url, data)}",
+            f"  {_call(url, key_file)}",
         ]
         self._console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
@@ -100,15 +101,17 @@ def _plan(version: str) -> str:
     return f"printf 'model: bot\\nto: {version}\\n' > plan.yaml"
 
 
-def _call(url: str, data: Path) -> str:
-    client = f'OpenAI(base_url="{url}/v1", api_key=open("{data}/admin.key").read().strip())'
+def _call(url: str, key_file: Path | None) -> str:
+    key = f'open("{key_file}").read().strip()' if key_file else 'os.environ["HEADWAY_KEY"]'
+    client = f'OpenAI(base_url="{url}/v1", api_key={key})'
     asked = 'model="bot", messages=[{"role": "user", "content": "Hi"}]'
     return f"{client}.chat.completions.create({asked})"
 
 
 def _who_got_what(version: str, seen: Seen) -> str:
     total = seen.answered + seen.failed
-    right = f", {seen.right / seen.answered:.1%} of its answers right" if seen.answered else ""
+    share = f"{seen.right / seen.answered:.1%}" if seen.answered else ""
+    right = f"; of the answers that came {share} were right" if share else ""
     who = "by no version" if version == "none" else version
     return f"{who}: {total:,} requests, {seen.failed:,} failed{right}"
 

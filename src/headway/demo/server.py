@@ -1,15 +1,17 @@
 """The Headway of the story: the real `headway serve`, as a child of this process."""
 
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 import httpx2
@@ -80,6 +82,53 @@ class Api:
 
 def _once() -> dict[str, str]:
     return {"Idempotency-Key": uuid.uuid4().hex}
+
+
+class Taken(click.ClickException):
+    """Somebody serves there: nothing of his is touched."""
+
+    exit_code = 75
+
+
+def check_free(*, data: Path, port: int) -> None:
+    """Raise `Taken` if somebody listens on the port, or a Headway works on the data."""
+    advice = "end it first (Ctrl-C where it runs), or choose others with --port and --data"
+    with closing(socket.socket()) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError as error:
+            where = f"http://127.0.0.1:{port} ({error.strerror})"
+            raise Taken(
+                f"something listens already at {where}; if it is a Headway, {advice}"
+            ) from error
+    run = Path(os.environ.get("HEADWAY_RUN", data / "run"))
+    with suppress(FileNotFoundError), (run / "serve.lock").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Taken(f"a Headway works on {data} already; {advice}") from error
+
+
+class AdminKey(NamedTuple):
+    """The key that this Headway gave out at its first start."""
+
+    text: str
+    file: Path | None
+    """Where it stands; None: it was shown at a terminal, and is in HEADWAY_KEY."""
+
+
+def admin_key(data: Path) -> AdminKey:
+    """Find the admin key, or say where it was."""
+    path = data / "admin.key"
+    with suppress(FileNotFoundError):
+        return AdminKey(path.read_text("ascii").strip(), path)
+    if key := os.environ.get("HEADWAY_KEY"):
+        return AdminKey(key, None)
+    raise click.ClickException(
+        f"{data} has served before, and its admin key was shown at a terminal: set HEADWAY_KEY to "
+        "it, or choose other data with --data"
+    )
 
 
 @contextmanager
