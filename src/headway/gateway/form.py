@@ -15,15 +15,23 @@ from typing import Final, TypeAlias
 from headway.gateway.body import malformed
 from headway.gateway.exchange import NotAnswered
 
-_PARAMETER: Final = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]*))')
-_DISPOSITION: Final = re.compile(
-    rb"\r\ncontent-disposition:\s*form-data\s*(;[^\r\n]*)", re.IGNORECASE
+_PARAMETER: Final = re.compile(
+    rb';[ \t;]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))[ \t]*'
 )
+_DISPOSITION: Final = re.compile(
+    rb"\r\ncontent-disposition[ \t]*:[ \t]*([^\s;]*)[ \t]*([^\r\n]*)", re.IGNORECASE
+)
+_ODD_LINE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\r\n[ \t]")
+"""A line's end that is only half of one, or a line that goes on in the next."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[^\r\n]*", re.IGNORECASE)
+_BEHIND: Final = re.compile(rb"(--)|[ \t]*(\r?\n)|(?:-|[ \t]*\r?)(\Z)")
+"""What makes a border of a line that begins like one; the third: more must come to tell."""
 _LARGEST_HEAD: Final = 8 * 1024
 _LONGEST_MODEL: Final = 512
 _LONGEST_BOUNDARY: Final = 70
+_MOST_PARTS: Final = 1_000
 _FIELD: Final = b"model"
+_CR: Final = ord("\r")
 
 
 class Field(Enum):
@@ -38,27 +46,74 @@ Piece: TypeAlias = bytes | Field
 class _At(Enum):
     CONTENT = "content"
     """Of a part that passes, or before the first."""
-    BORDER = "border"
     HEAD = "head"
     MODEL = "model"
+    LAST = "last"
+    """In the line of the last border."""
     AFTER = "after"
 
 
 def boundary_of(content_type: bytes) -> bytes | None:
-    """Return what stands between the parts of a form; None: it is no form."""
+    """Return what stands between the parts of a form; None: it is no form.
+
+    Raises `NotAnswered` (400) where two readers could find different parts, or none.
+    """
     kind, _, rest = content_type.partition(b";")
-    if kind.strip().lower() != b"multipart/form-data":
+    kind = kind.strip().lower()
+    if kind == b"multipart/mixed":  # some providers read it as a form
+        raise _malformed("a form must come as multipart/form-data")
+    if kind != b"multipart/form-data":
         return None
-    found = _parameters(b";" + rest).get(b"boundary", b"")
-    return found if 0 < len(found) <= _LONGEST_BOUNDARY else None
+    said = _parameters(b";" + rest, of="the form's Content-Type")
+    found = said.get(b"boundary", b"")
+    if b"boundary*" in said or b"\\" in found or not 0 < len(found) <= _LONGEST_BOUNDARY:
+        raise _malformed(
+            f"the form's Content-Type must say a boundary of 1 to {_LONGEST_BOUNDARY} "
+            "characters, without escapes"
+        )
+    return found
 
 
-def _parameters(text: bytes) -> dict[bytes, bytes]:
-    """Return parameters of a field's value by name; of those that stand twice the last."""
-    return {
-        found[1].lower(): found[3] if found[2] is None else found[2]
-        for found in _PARAMETER.finditer(text)
-    }
+def _parameters(text: bytes, *, of: str) -> dict[bytes, bytes]:
+    """Return parameters by name, or raise `NotAnswered`: not everybody reads odd ones alike."""
+    said: dict[bytes, bytes] = {}
+    text = text.rstrip(b" \t;")
+    at = 0
+    while at < len(text):
+        found = _PARAMETER.match(text, at)
+        if found is None:
+            raise _malformed(f"{of} cannot be read")
+        name = found[1].lower()
+        if name in said:
+            raise _malformed(f"{of} says {name.decode('latin-1')[:64]!r} twice")
+        said[name] = found[3] if found[2] is None else found[2]
+        at = found.end()
+    return said
+
+
+def _said_of(head: bytes) -> dict[bytes, bytes]:
+    """Return what a part's head says of its content, or raise `NotAnswered`.
+
+    A name that our reader and the provider's could read differently would let a `model` through
+    that nobody has checked.
+    """
+    if _ODD_LINE.search(head):
+        raise _malformed("the lines of a part's head must end in CRLF, and none may be folded")
+    found = _DISPOSITION.findall(head)
+    if not found:
+        return {}
+    if len(found) > 1:
+        raise _malformed("a part of the form has two lines Content-Disposition")
+    kind, rest = found[0]
+    said = _parameters(rest, of="the Content-Disposition of a part")
+    name = said.get(b"name", b"")
+    if b"\\" in name or any(each.startswith(b"name*") for each in said):
+        raise _malformed("the name of a part must be written plainly, without escapes")
+    if kind.lower() != b"form-data":
+        if name == _FIELD:
+            raise _malformed("the Content-Disposition of `model` must be form-data")
+        return {}
+    return said
 
 
 class Form:
@@ -72,18 +127,34 @@ class Form:
         self.left_out = 0
         """Bytes that came and do not come out."""
         self._model_head = b""
-        self._border = b"\r\n--" + boundary
+        self._border = b"\n--" + boundary
         self._at = _At.CONTENT
         self._rest = b"\r\n"  # as if a line had ended before, so that all borders are alike
+        self._start = 0
+        """Where in the rest those bytes begin that did not come out yet."""
+        self._read = 0
+        """How far the rest was read."""
+        self._parts = 0
         self._unsaid = 2
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Take bytes; return what may pass. Raises `NotAnswered` (400)."""
+        """Take bytes; return what may pass. Raises `NotAnswered` (400).
+
+        The rest is walked by an offset and cut where the model stands and at the end: to cut it at
+        each border would copy all that follows as often as something looks like one.
+        """
         self._rest += data
         pieces: list[Piece] = []
         while self._step(pieces):
             pass
+        pieces.append(self._out(self._read))
+        self._rest = self._rest[self._read :]
+        self._start = self._read = 0
         return list(self._said(pieces))
+
+    def _out(self, end: int) -> bytes:
+        out, self._start = self._rest[self._start : end], end
+        return out
 
     def _said(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Leave out what is empty, and the line's end that did not come."""
@@ -98,84 +169,106 @@ class Form:
         """Take the end; return what is left, which no border follows."""
         if self._at is _At.MODEL:
             raise _malformed("the form ends within its `model`")
-        return list(self._said([self._take(len(self._rest))]))
+        if self._at is _At.HEAD:
+            raise _malformed("the form ends within the head of a part")
+        if self._at is _At.CONTENT and not self._parts:
+            raise _malformed("the form has no part that its boundary marks")
+        return list(self._said([self._out(len(self._rest))]))
 
     def _step(self, pieces: list[Piece]) -> bool:
         """Take one step; say whether there may be another."""
         match self._at:
             case _At.CONTENT:
-                return self._content(pieces)
-            case _At.BORDER:
-                return self._after_border(pieces)
+                _, self._read = self._next_border()
+                return self._at is not _At.CONTENT
             case _At.HEAD:
                 return self._head(pieces)
             case _At.MODEL:
                 return self._named(pieces)
+            case _At.LAST:
+                return self._last()
             case _At.AFTER:
-                pieces.append(self._take(len(self._rest)))
+                self._read = len(self._rest)
                 return False
 
-    def _take(self, length: int) -> bytes:
-        taken, self._rest = self._rest[:length], self._rest[length:]
-        return taken
+    def _next_border(self) -> tuple[int, int]:
+        """Find the next border; return where what it ends ends, and where to read on.
 
-    def _content(self, pieces: list[Piece]) -> bool:
-        found = self._rest.find(self._border)
-        if found < 0:
-            # The border may have begun at the end of what is here.
-            begun = self._rest.rfind(b"\r", max(0, len(self._rest) - len(self._border) + 1))
-            pieces.append(self._take(len(self._rest) if begun < 0 else begun))
-            return False
-        pieces.append(self._take(found + len(self._border)))
-        self._at = _At.BORDER
-        return True
+        Both are alike while no whole border is here: all after it may belong to one.
+        """
+        rest, at = self._rest, self._read
+        while (found := rest.find(self._border, at)) >= 0:
+            at = found + len(self._border)
+            behind = _BEHIND.match(rest, at)
+            if behind is None:
+                continue  # a line that only begins like a border
+            ends = found - 1 if found > self._read and rest[found - 1] == _CR else found
+            if behind[3] is not None:
+                if len(rest) - ends > _LARGEST_HEAD:
+                    raise _malformed("a part of the form has no end of its first line")
+                return ends, ends
+            if ends == found or behind[2] == b"\n":
+                raise _malformed("the lines of a form's borders must begin and end in CRLF")
+            return ends, self._passed_border(behind)
+        ends = rest.rfind(b"\n", max(at, len(rest) - len(self._border) + 1))
+        if ends < 0:
+            ends = len(rest)
+        if ends > self._read and rest[ends - 1] == _CR:
+            ends -= 1
+        return ends, ends
 
-    def _after_border(self, pieces: list[Piece]) -> bool:
-        """Tell the last border from one that a part follows."""
-        if self._rest.startswith(b"--"):
-            self._at = _At.AFTER
-            return True
-        end = self._rest.find(b"\r\n")
-        if end < 0:
-            if len(self._rest) > _LARGEST_HEAD:
-                raise _malformed("a part of the form has no end of its first line")
-            return False
-        if self._rest[:end].strip(b" \t"):
-            self._at = _At.CONTENT  # a line that only begins like a border
-            return True
-        pieces.append(self._take(end))
+    def _passed_border(self, behind: re.Match[bytes]) -> int:
+        if behind[1] is not None:
+            self._at = _At.LAST
+            return behind.end()
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise _malformed(f"the form has more than {_MOST_PARTS:,} parts")
         self._at = _At.HEAD
-        return True
+        # The line's end stays: with it the head's lines all begin alike.
+        return behind.start(2)
+
+    def _last(self) -> bool:
+        end = self._rest.find(b"\n", self._read)
+        line = self._rest[self._read : end if end >= 0 else len(self._rest)]
+        if line.strip(b" \t\r") or len(line) > _LARGEST_HEAD:
+            raise _malformed("the line of the form's last border does not end there")
+        self._at = _At.LAST if end < 0 else _At.AFTER
+        return self._at is _At.AFTER
 
     def _head(self, pieces: list[Piece]) -> bool:
-        end = self._rest.find(b"\r\n\r\n")
+        start = self._read
+        end = self._rest.find(b"\r\n\r\n", start)
+        if (end if end >= 0 else len(self._rest)) - start > _LARGEST_HEAD:
+            raise _malformed("a part of the form has a head that is too large")
         if end < 0:
-            if len(self._rest) > _LARGEST_HEAD:
-                raise _malformed("a part of the form has a head that is too large")
             return False
         # The last line's end stays: where a part is empty it may belong to the next border.
-        head = self._take(end + 2)
-        disposition = _DISPOSITION.search(head)
-        said = _parameters(disposition[1]) if disposition is not None else {}
+        self._read = end + 2
+        head = self._rest[start : self._read]
+        said = _said_of(head)
         self._at = _At.CONTENT
         if b"filename" in said or b"filename*" in said:
             self.file_began = True
         elif said.get(b"name") == _FIELD:
             if self.model is not None:
                 raise _malformed("the form names a `model` twice")
-            self._model_head = head + self._take(2)
+            pieces.append(self._out(start))
+            self._read += 2
+            self._start = self._read
+            self._model_head = head + b"\r\n"
             self._at = _At.MODEL
-            return True
-        pieces.append(head)
         return True
 
     def _named(self, pieces: list[Piece]) -> bool:
-        found = self._rest.find(self._border)
-        if (found if found >= 0 else len(self._rest)) > _LONGEST_MODEL + len(self._border):
+        start = self._read
+        end, on = self._next_border()
+        if end - start > _LONGEST_MODEL:
             raise _malformed("the form's `model` is too long")
-        if found < 0:
-            return False
-        content = self._take(found)
+        if self._at is _At.MODEL:
+            return False  # it ends behind what is here
+        self._read = on
+        content = self._out(end)
         try:
             self.model = content.decode()
         except UnicodeDecodeError:
@@ -183,7 +276,6 @@ class Form:
         head = _LENGTH.sub(b"", self._model_head)
         self.left_out = len(self._model_head) - len(head) + len(content)
         pieces += [head, Field.MODEL]
-        self._at = _At.CONTENT
         return True
 
 
