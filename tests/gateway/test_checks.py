@@ -52,6 +52,8 @@ def test_a_first_version_of_every_kind_answers_its_check(
 ) -> None:
     assert checked(traffic, traffic.target(**more)) == {"ok": True, "detail": ""}
     (asked,) = traffic.provider.requests
+    (measured,) = traffic.gateway.taken().measurements
+    assert measured.arm == "check"
     assert asked.path == path
     assert asked.json["model"] == "gpt-upstream"
     assert "metadata" not in asked.json

@@ -221,6 +221,11 @@ def test_shares_that_grow_by_hand_keep_everybody_on_the_candidate(world: World) 
             "of another arm too",
         ),
         (
+            RouteDraft(rules=(RuleDraft(arms=(arm("1.0.0", 10_000, "check"),)),)),
+            "/rules/0/arms/0/key",
+            "names requests that are on no arm",
+        ),
+        (
             RouteDraft(rules=(RuleDraft(arms=(arm("1.0.0", 10_000, "c", Role.CANDIDATE),)),)),
             "/rules/0/arms",
             "exactly one stable arm",

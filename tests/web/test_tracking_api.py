@@ -26,16 +26,18 @@ def bot(admin: Api) -> Api:
     return admin
 
 
-def measure(world: World, version: str, outcomes: dict[str, int], *, latency: float) -> None:
+def measure(
+    world: World, version: str, outcomes: dict[str, int], *, latency: float, arm: str = "stable"
+) -> None:
     """Let a gateway hand over what it saw in this minute."""
-    boot = f"boot-{version}-{world.now}"
+    boot = f"boot-{version}-{arm}-{world.now}"
     with world.begin() as work:
         work.gateways.start(boot=boot, host="here", pid=1)
         measured = Measurement(
             model="bot",
             environment="production",
             version=version,
-            arm="stable",
+            arm=arm,
             minute=world.now - world.now % 60_000,
             outcomes=outcomes,
             latency=Sketch.of([latency] * sum(outcomes.values())),
@@ -103,6 +105,23 @@ def test_two_versions_stand_side_by_side(bot: Api, world: World) -> None:
     assert rows["errors"]["new"]["interval"]["high"] < rows["errors"]["old"]["interval"]["low"]
     assert rows["latency.p50"]["ratio"] == pytest.approx(2, rel=0.05)
     assert bot("GET", "/models/bot/versions/1.0.0/comparison").status_code == 422
+
+
+def test_checks_are_measured_on_an_arm_of_their_own_and_are_no_errors_of_the_version(
+    bot: Api, world: World
+) -> None:
+    measure(world, "1.0.0", {"ok": 13}, latency=100)
+    measure(world, "1.0.0", {"provider": 7}, latency=100, arm="check")
+    world.now += 1_000
+
+    shown = bot.done("GET", "/measurements?model=BOT&version=~1.0")["items"]
+    assert {one["arm"]: one["requests"] for one in shown} == {"stable": 13, "check": 7}
+    measure(world, "1.1.0", {"ok": 1}, latency=100)
+    told = bot.done("GET", "/models/bot/versions/1.0.0/comparison?with=1.1.0")
+    errors = next(row for row in told["measured"] if row["metric"] == "errors")
+    assert (errors["old"]["value"], errors["old"]["n"]) == (0, 13)
+    found = counters(bot("GET", "//metrics").get_data(as_text=True), "headway_requests_total")
+    assert (found["1.0.0", "ok"], found["1.0.0", "provider"]) == (13, 0)
 
 
 def request_id(world: World) -> str:

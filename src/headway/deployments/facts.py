@@ -75,6 +75,8 @@ def past_of(measurements: Iterable[Measurement], *, version: str, now: int) -> P
     ended: dict[int, int] = {}
     first = now
     for one in measurements:
+        if not one.of_callers:
+            continue
         counted = {
             outcome: n
             for outcome, n in one.outcomes.items()

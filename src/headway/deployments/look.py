@@ -339,7 +339,7 @@ def good_answers(
         since=max(since - since % MINUTE, now - DAY),
         until=now + MINUTE,
     )
-    return sum(row.outcomes.get(Outcome.OK, 0) for row in rows)
+    return sum(row.outcomes.get(Outcome.OK, 0) for row in rows if row.of_callers)
 
 
 def _measured(evidence: Evidence, deployment: Deployment, progress: Progress) -> int:

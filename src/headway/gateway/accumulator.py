@@ -285,7 +285,7 @@ class Accumulator:
         self._most_known = most_known
         self._most_rows = most_rows
         self._open = _Open()
-        self._lanes: dict[tuple[int, int, str], Lane] = {}
+        self._lanes: dict[tuple[int, int, str, str], Lane] = {}
         self._watched: dict[str, _Watched] = {}
         self.under_way: dict[str, int] = {}
         """Requests at this moment of keys with limits, by key; kept up by `Spending`."""
@@ -298,7 +298,8 @@ class Accumulator:
 
     def lane(self, assignment: Assignment) -> Lane:
         """Return where requests with this assignment are counted."""
-        key = (assignment.route.id, assignment.arm_index, assignment.arm.version)
+        arm = assignment.arm
+        key = (assignment.route.id, assignment.arm_index, arm.key, arm.version)
         return self._lanes.get(key) or self._new_lane(key, assignment)
 
     def begin(self, assignment: Assignment, *, unit: int, flags: int, at: int) -> Flight:
@@ -534,7 +535,7 @@ class Accumulator:
             open_.busy = True
         return open_
 
-    def _new_lane(self, key: tuple[int, int, str], assignment: Assignment) -> Lane:
+    def _new_lane(self, key: tuple[int, int, str, str], assignment: Assignment) -> Lane:
         route = assignment.route
         if len(self._lanes) >= _MOST_LANES:
             self._lanes.clear()  # requests under way keep theirs

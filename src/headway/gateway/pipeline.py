@@ -341,7 +341,7 @@ class Pipeline:
             raise NotAnswered(_not_found(f"{ask.model}@{ref[:128]} is not known here", "model"))
         release, prepared = found
         served = self.view.served(environment, ask.model) or unrouted(release, environment)
-        destination = self.compiler.outside(served, release, prepared)
+        destination = self.compiler.checked(served, release, prepared)
         assignment = Assignment(
             served.route,
             -1,

@@ -26,7 +26,7 @@ from headway.kernel.errors import HeadwayError, Invalid
 from headway.registry.requirement import Requirement
 from headway.registry.target import target_from_document
 from headway.registry.version import SemVer
-from headway.routing.assignment import OUTSIDE, flat_arms, outside
+from headway.routing.assignment import OUTSIDE, checked, flat_arms, outside
 from headway.routing.route import Arm, Route, read_route
 from headway.routing.table import Table, compile_route
 from headway.tracking.price import timeline_from
@@ -312,6 +312,11 @@ class Compiler:
     def outside(self, served: Served, release: Release, prepared: Prepared) -> Destination:
         """Return where a request goes that was pinned to a version on no arm."""
         arm = outside(release.version, release.digest)
+        return self.destination(served.route, arm, OUTSIDE, release, prepared)
+
+    def checked(self, served: Served, release: Release, prepared: Prepared) -> Destination:
+        """Return where control's check of a version goes."""
+        arm = checked(release.version, release.digest)
         return self.destination(served.route, arm, OUTSIDE, release, prepared)
 
     def pin(self, route: Route, version: str, minute: int) -> str:

@@ -50,12 +50,14 @@ class SqlMeasurements:
         for name, n in unrouted.items():
             sums[*_NOWHERE, _UNROUTED, name] += n
         for one in found:
-            for kind, parts in (
-                ("outcome", one.outcomes),
-                ("token", one.tokens),
-                (LATENCY, histogram(one.latency)),
-                (FIRST, histogram(one.first)),
-            ):
+            told: list[tuple[str, Mapping[str, int]]] = [("token", one.tokens)]
+            if one.of_callers:
+                told += [
+                    ("outcome", one.outcomes),
+                    (LATENCY, histogram(one.latency)),
+                    (FIRST, histogram(one.first)),
+                ]
+            for kind, parts in told:
                 for name, n in parts.items():
                     sums[one.model, one.environment, one.version, kind, str(name)] += n
         rows = [

@@ -16,12 +16,21 @@ HEADER: Final = "header:"
 """`stick_to: header:X-Team` makes a unit of the value of that header."""
 OUTSIDE: Final = 255
 """The index of an arm that is none: a request pinned to a version that the route does not hold."""
+PINNED: Final = "pinned"
+"""The key of the arm under which those requests are measured."""
+CHECKS: Final = "check"
+"""The key of the arm under which control's own requests are measured."""
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def outside(version: str, digest: str) -> Arm:
     """Return the arm of a request that was pinned to a version on none of the route's."""
-    return Arm("pinned", version, digest, Role.PINNED)
+    return Arm(PINNED, version, digest, Role.PINNED)
+
+
+def checked(version: str, digest: str) -> Arm:
+    """Return the arm of control's own requests to a version: what no caller sent."""
+    return Arm(CHECKS, version, digest, Role.PINNED)
 
 
 class UnitHints(NamedTuple):

@@ -22,6 +22,7 @@ from headway.outbox.event import Event
 from headway.registry.model import State, Version
 from headway.registry.version import SemVer, reads_as_version
 from headway.routing.allocation import lay_out, reshare
+from headway.routing.assignment import CHECKS, PINNED
 from headway.routing.condition import Attributes
 from headway.routing.explain import Explanation, explain_stamp, explain_unit
 from headway.routing.ports import Begin, KeepAsItWas, ReadStamp, Work
@@ -279,6 +280,8 @@ def _rule(
 def _arm(work: Work, model: str, draft: ArmDraft, at: str, faults: list[Fault]) -> Arm:
     try:
         check_name(draft.key, what="arm", pointer=f"{at}/key")
+        if draft.key in {PINNED, CHECKS}:
+            raise Invalid.at(f"{at}/key", f"{draft.key!r} names requests that are on no arm")
         version = _version(work, model, draft.version, f"{at}/version")
     except Invalid as wrong:
         faults.extend(wrong.faults)

@@ -61,12 +61,12 @@ class Behaviour:
         scores: Iterable[ScoreMean] = (),
         prices: Timeline = (),
     ) -> Self:
-        """Add up the measurements and scores of one version; those of others are left out."""
+        """Add up the measurements and scores of one version; others' and checks are left out."""
         outcomes: dict[str, int] = {}
         tokens: dict[str, int] = {}
         latency, first, cost = Sketch(), Sketch(), Cost()
         for measured in measurements:
-            if measured.version != version:
+            if measured.version != version or not measured.of_callers:
                 continue
             cost.add(prices, measured.tokens, measured.minute)
             latency.merge(measured.latency)

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from headway.kernel.canonical import Json
 from headway.kernel.clock import SECOND
+from headway.routing.assignment import CHECKS
 from headway.tracking.sketch import Sketch
 
 
@@ -65,6 +66,11 @@ class Measurement:
     """What the upstream said it was, `model` or `model fingerprint`; bounded."""
     bad: Sketch = field(default_factory=Sketch)
     """The part of `latency` that ended as one of `ERRORS`: bad requests may be the slow ones."""
+
+    @property
+    def of_callers(self) -> bool:
+        """Whether callers met this. Control's checks are measured, and are nobody's traffic."""
+        return self.arm != CHECKS
 
 
 @dataclass(frozen=True, slots=True)

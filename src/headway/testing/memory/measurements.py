@@ -13,12 +13,14 @@ from headway.tracking.sketch import Sketch
 class MemoryMeasurements(Repository):
     def append(self, one: Measurement) -> None:
         self._t.measurements.put(self._t.store.number("measurements"), (one, False))
-        for kind, sums in (
-            ("outcome", one.outcomes),
-            ("token", one.tokens),
-            (LATENCY, histogram(one.latency)),
-            (FIRST, histogram(one.first)),
-        ):
+        told: list[tuple[str, Mapping[str, int]]] = [("token", one.tokens)]
+        if one.of_callers:
+            told += [
+                ("outcome", one.outcomes),
+                (LATENCY, histogram(one.latency)),
+                (FIRST, histogram(one.first)),
+            ]
+        for kind, sums in told:
             for name, n in sums.items():
                 key = (one.model, one.environment, one.version, kind, str(name))
                 self._t.totals.put(key, (self._t.totals.get(key) or 0) + n)

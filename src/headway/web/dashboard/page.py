@@ -16,6 +16,7 @@ from headway.kernel.errors import HeadwayError
 from headway.outbox.event import Event
 from headway.registry.model import Model
 from headway.registry.ports import ModelQuery
+from headway.routing.assignment import CHECKS
 from headway.routing.route import Route
 from headway.services import Services
 from headway.tracking.measurement import ERRORS, Outcome
@@ -442,9 +443,13 @@ def _place(
         for arm in rule.arms
         if route.enabled
     )
-    points = services.tracking.measurements(
-        route.model, route.environment, since=now - RECENT, until=now
-    )
+    points = [
+        point
+        for point in services.tracking.measurements(
+            route.model, route.environment, since=now - RECENT, until=now
+        )
+        if point.arm != CHECKS
+    ]
     return Place(
         route=route,
         bar=shares,
