@@ -755,3 +755,22 @@ def test_the_log_is_told_of_the_path_what_the_version_says_of_it(passing: Passin
     assert (line["path"], line["status"], line["outcome"]) == ("/v1/files", 200, "ok")
     assert (line["model"], line["version"]) == ("bot", "1.0.0")
     assert "secret" not in str(line)
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ArithmeticError("a fault of ours")
+
+
+@pytest.mark.parametrize(
+    ("place", "reply"),
+    [("_kind", Reply(body=b"{}")), ("truth.of_refusal", Reply(status=400, error="no"))],
+)
+def test_a_fault_of_ours_is_an_answer_and_keeps_nobody_waiting(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch, place: str, reply: Reply
+) -> None:
+    monkeypatch.setattr(f"headway.gateway.passthrough.{place}", broken)
+    passing.provider.script = lambda _: reply
+    status, _, said = passing.send("GET", "/v1/files")
+    assert (status, json.loads(said)["error"]["code"]) == (500, "internal_error")
+    assert [str(error) for error in passing.traffic.gateway.faults] == ["a fault of ours"]
+    passing.traffic.gateway.faults.clear()

@@ -288,6 +288,12 @@ class Through:
     # The answer (`Receiver`)
 
     def on_head(self, status: int, headers: Headers) -> None:
+        try:
+            self._take_head(status, headers)
+        except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+            self._crash(error)
+
+    def _take_head(self, status: int, headers: Headers) -> None:
         fields = headers.first()
         self._status, self._headers = status, fields
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -319,7 +325,10 @@ class Through:
         refusal = self._refusal
         if refusal is not None:
             whole = self._refusal_size <= _LARGEST_REFUSAL
-            self._refused(b"".join(refusal) if whole else b"")
+            try:
+                self._refused(b"".join(refusal) if whole else b"")
+            except Exception as error:  # noqa: BLE001 - else the caller would wait for ever
+                self._crash(error)
         elif by_close:
             # Nothing but its framing could tell that it is whole.
             self._call.abort()
@@ -383,6 +392,12 @@ class Through:
                 lines += b"allow: %b\r\n" % ", ".join(sorted(METHODS)).encode("ascii")
             self._respond(problem.status, lines, self._format.fault(problem))
         self._end(problem.outcome)
+
+    def _crash(self, error: Exception) -> None:
+        """End a request that met a fault of ours."""
+        self._pipeline.report(error)
+        self._cancel()
+        self._fail(Problem(500, "this gateway failed", Outcome.GATEWAY, "internal_error"))
 
     def _respond(self, status: int, lines: bytes, body: bytes) -> None:
         self._call.respond(status, self._fields(lines), body)
