@@ -325,3 +325,24 @@ def test_a_gateway_that_does_not_follow_is_not_waited_for_for_ever(
     assert answer.exit_code == 0
     assert answer.stdout.startswith("hw_")
     assert "it is not known that every gateway follows that yet" in answer.stderr
+
+
+def test_a_key_for_a_model_that_is_not_there_is_made_with_a_warning(shell: Shell) -> None:
+    shell.done("models create bot")
+    answer = shell("keys create shop --model bot --model nope --model no*")
+
+    assert answer.exit_code == 0
+    assert answer.stdout.startswith("hw_")
+    assert answer.stderr.count("there is no model") == 1
+    assert "there is no model nope" in answer.stderr
+
+
+def test_a_price_that_no_version_pays_is_kept_with_a_warning(shell: Shell) -> None:
+    shell.done("models create bot")
+    shell.done("versions create bot 1.0.0 --base-url http://127.0.0.1:9/v1 --upstream-model llama")
+    told = "no version calls a model of that name at that host"
+
+    assert told in shell("prices set bot --host 127.0.0.1 --in 1").stderr
+    assert shell("prices set llama --host 127.0.0.1 --in 1").stderr == ""
+    assert told in shell("prices set llama --host api.openai.com --in 1").stderr
+    assert "no version calls a model of that name anywhere" in shell("prices set b --in 1").stderr

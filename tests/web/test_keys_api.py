@@ -208,3 +208,16 @@ def test_a_revoked_key_is_changed_no_more(admin: Api) -> None:
     admin.done("DELETE", f"/keys/{made['id']}")
 
     assert admin("PATCH", f"/keys/{made['id']}", {"name": "x"}).status_code == 409
+
+
+def test_a_key_is_never_used_before_it_was_made(admin: Api, world: World) -> None:
+    world.now += 12_345
+    made = admin.done("POST", "/keys", {"name": "shop", "role": "caller"})
+    minute = world.now // 60_000 * 60_000
+    with world.begin() as work:
+        work.keys.used(made["id"], minute)
+        work.commit()
+
+    shown = admin.done("GET", f"/keys/{made['id']}")
+
+    assert shown["last_used"] == made["created_at"]

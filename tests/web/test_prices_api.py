@@ -66,6 +66,7 @@ def test_a_price_is_set_listed_and_taken_back(admin: Api) -> None:
     assert made["effective_from"] == "2026-01-01T00:00:00.000Z"
     assert made["usd_per_million"] == DEAR
     assert made["set_by"].startswith("admin")
+    assert made.pop("called") is True
     assert admin.done("GET", "/prices")["items"] == [made]
     which = "host=api.example.com&upstream_model=gpt&effective_from=2026-01-01T00:00:00Z"
     assert admin("DELETE", f"/prices?{which}").status_code == 204
@@ -247,3 +248,19 @@ def test_metrics_tell_what_keys_did_and_versions_cost_and_what_is_unknown(
     assert gone not in text
     set_price(admin, DEAR)
     assert f"headway_price_known{of_1} 1.0" in admin("GET", "//metrics").get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "called"),
+    [
+        ("*", "gpt", True),
+        ("API.example.com", "gpt", True),
+        ("elsewhere.example.com", "gpt", False),
+        ("api.example.com", "bot", False),
+        ("*", "bot", False),
+    ],
+)
+def test_a_price_says_whether_any_version_calls_that_model(
+    admin: Api, host: str, model: str, *, called: bool
+) -> None:
+    assert set_price(admin, DEAR, host=host, upstream_model=model)["called"] is called

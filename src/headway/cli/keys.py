@@ -3,12 +3,12 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, TypeAlias
 
 import click
 
-from headway.cli.client import Client, Unreachable, from_environment, path_of
+from headway.cli.client import Client, Refusal, Unreachable, from_environment, path_of
 from headway.cli.machine import told
 from headway.cli.output import as_json, moment, show, show_one
 from headway.settings import Settings
@@ -155,7 +155,19 @@ def create(
     client = from_environment()
     made = client.post("/keys", {"name": name, "role": role, "limits": limits, **scopes})
     click.echo(made["key"])
+    for missing in filter(partial(_is_missing, client), model):
+        click.echo(f"there is no model {missing} yet: the key is for it once there is", err=True)
     _until_in_force(client, made["id"])
+
+
+def _is_missing(client: Client, model: str) -> bool:
+    if model.endswith("*"):
+        return False
+    try:
+        client.get(path_of("models", model))
+    except Refusal as refused:
+        return refused.message.startswith("404")
+    return False
 
 
 def _until_in_force(client: Client, key_id: str) -> None:

@@ -69,6 +69,13 @@ def set_price(
     }
     kept = from_environment().call("PUT", "/prices", json=asked)
     click.echo(f"{upstream_model} at {kept['host']}: {_rates(kept['usd_per_million'])}")
+    if not kept["called"]:
+        where = "anywhere" if kept["host"] == "*" else "at that host"
+        click.echo(
+            f"no version calls a model of that name {where}, so the price has no effect yet: "
+            "`headway prices show MODEL VERSION` says what a version calls",
+            err=True,
+        )
 
 
 @prices.command()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -173,9 +172,8 @@ def upstream_of(target: Mapping[str, Any]) -> Upstream | None:
 
 
 def _own_layers(upstream: Upstream, own: _Own) -> tuple[Sequence[Dated], Sequence[Dated]]:
-    host = (urlsplit(upstream.base_url).hostname or "").lower()
     model = upstream.model
-    return own.get((host, model), ()), own.get((ANY_HOST, model), ())
+    return own.get((upstream.host, model), ()), own.get((ANY_HOST, model), ())
 
 
 def _timeline(target: Mapping[str, Any], own: _Own, published: _Published) -> Timeline:

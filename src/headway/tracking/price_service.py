@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 from headway.auth.policy import Caller, check
 from headway.auth.role import Permission
@@ -29,6 +30,11 @@ class Upstream(NamedTuple):
 
     base_url: str
     model: str
+
+    @property
+    def host(self) -> str:
+        """Return what a price's host has to be for this one."""
+        return (urlsplit(self.base_url).hostname or "").lower()
 
 
 Published: TypeAlias = Callable[[Sequence[Upstream]], Mapping[Upstream, Timeline]]
@@ -128,6 +134,18 @@ class PriceService:
             work.outbox.add(_event("price.set", price, by, now))
             work.commit()
         return price
+
+    def is_called(self, host: str, model: str) -> bool:
+        """Say whether any version calls a model of that name at that host."""
+        last = 0
+        while True:
+            with self.begin() as work:
+                before = last
+                upstreams, last = work.prices.upstreams(after=before, limit=_AT_A_TIME)
+            if any(each.model == model and host in {ANY_HOST, each.host} for each in upstreams):
+                return True
+            if last == before:
+                return False
 
     def remove(self, host: str, model: str, since: int, *, by: Caller) -> None:
         """Take back a price that was set; what is published or set otherwise counts again."""

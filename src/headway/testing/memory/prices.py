@@ -1,7 +1,6 @@
 """Prices that were set, and those that are published."""
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from headway.registry.model import Version
 from headway.registry.target import LocalTarget
@@ -69,14 +68,13 @@ class MemoryPrices(Repository):
         return laid_over(*self._own(upstream), self._published(upstream))
 
     def _own(self, upstream: Upstream) -> tuple[Timeline, Timeline]:
-        host = (urlsplit(upstream.base_url).hostname or "").lower()
         there, anywhere = (
             tuple(
                 Dated(price.since, price.rates)
                 for price in self.list()
                 if (price.host, price.model) == (named, upstream.model)
             )
-            for named in (host, ANY_HOST)
+            for named in (upstream.host, ANY_HOST)
         )
         return there, anywhere
 

@@ -253,7 +253,8 @@ def _shown(key: Key) -> KeyShown:
         created_by=key.created_by,
         expires_at=maybe_rfc3339(key.expires_at),
         revoked_at=maybe_rfc3339(key.revoked_at),
-        last_used=maybe_rfc3339(key.last_used),
+        # Its minute may have begun before it was made.
+        last_used=maybe_rfc3339(key.last_used and max(key.last_used, key.created_at)),
         links=links,
     )
 

@@ -73,6 +73,11 @@ class PriceShown(Shown):
     set_by: str
 
 
+class PriceKept(PriceShown):
+    called: bool
+    """Some version calls a model of that name at that host; else the price has no effect yet."""
+
+
 class WhichPrice(Query):
     host: Host = ANY_HOST
     upstream_model: UpstreamModel
@@ -118,9 +123,9 @@ def listing() -> Page[PriceShown]:
     Permission.KEYS_WRITE,
     "Set what a provider's model costs from a time on",
     takes=NewPrice,
-    gives=PriceShown,
+    gives=PriceKept,
 )
-def put(asked: NewPrice) -> PriceShown:
+def put(asked: NewPrice) -> PriceKept:
     rates = asked.usd_per_million
     price = Price(
         host=asked.host.lower(),
@@ -135,7 +140,9 @@ def put(asked: NewPrice) -> PriceShown:
         set_at=0,
         set_by="",
     )
-    return _shown(services().prices.put(price, by=caller()))
+    kept = services().prices.put(price, by=caller())
+    called = services().prices.is_called(kept.host, kept.model)
+    return PriceKept(**dict(_shown(kept)), called=called)
 
 
 @bp.delete("")
