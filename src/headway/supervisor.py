@@ -30,6 +30,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,8 @@ class Supervisor:
     shared: Mapping[str, str]
     """Told to each child by its life-line; never by arguments or environment."""
     environment: Mapping[str, str]
+    memory: int
+    """Descriptor of memory that those share who listen: it ends with the last of them."""
     drain_s: float
     say: Callable[[str], None]
     life_line: int | None = None
@@ -178,11 +181,18 @@ class Supervisor:
         self, child: Child, *, before: int | None = None, ready: int | None = None
     ) -> "subprocess.Popen[bytes]":
         listener = self.socket.fileno() if child.listens else None
-        told = {**self.shared, "socket_fd": listener, "before": before, "ready_fd": ready}
+        memory = self.memory if child.listens else None
+        told = {
+            **self.shared,
+            "socket_fd": listener,
+            "before": before,
+            "ready_fd": ready,
+            "memory_fd": memory,
+        }
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
             [sys.executable, "-P", "-m", "headway.cli", *child.words],
             stdin=subprocess.PIPE,
-            pass_fds=[number for number in (listener, ready) if number is not None],
+            pass_fds=[number for number in (listener, ready, memory) if number is not None],
             env=child.reads(self.environment),
             start_new_session=True,  # Ctrl-C is the supervisor's to hear
         )
@@ -308,6 +318,14 @@ class Supervisor:
                 process.wait()
 
 
+def _memory() -> int:
+    """Return a descriptor of memory that has no name; where there is none, of such a file."""
+    if sys.platform == "linux":
+        return os.memfd_create("headway")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 def _let_go(process: "subprocess.Popen[bytes]") -> None:
     """Close the life-line of a process that is dead."""
     if process.stdin is not None:
@@ -378,6 +396,7 @@ def main() -> None:
         socket=socket.socket(fileno=settings["socket_fd"]),
         shared={"hop_secret": secrets.token_urlsafe(32)},
         environment=os.environ | {"HEADWAY_SUPERVISED": "1"},
+        memory=_memory(),
         drain_s=settings["drain_s"],
         say=say,
         life_line=settings["life_line"],

@@ -67,7 +67,7 @@ def test_a_supervisor_that_is_told_to_end_before_it_can_listen_ends_well(tmp_pat
 def test_settings_that_are_wrong_from_the_start_end_everything_and_later_ones_nothing() -> None:
     said: list[str] = []
     with socket.socket() as listener:
-        supervisor = Supervisor((), listener, {}, {}, drain_s=0, say=said.append)
+        supervisor = Supervisor((), listener, {}, {}, 0, drain_s=0, say=said.append)
         new, old = _Running(children(1)[0], born=100.0), _Running(children(1)[0], born=100.0)
 
         supervisor._died(old, 1, now=200.0)

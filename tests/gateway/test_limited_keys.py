@@ -11,6 +11,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from tests.chaos.running import until
 from tests.gateway.conftest import Traffic
 
 from headway.auth.key import Secret
@@ -172,6 +173,21 @@ def test_no_more_requests_at_a_time_than_allowed(limited: Limited) -> None:
     limited.ask()
 
 
+def test_a_caller_who_left_makes_room_while_his_answer_is_read_on(limited: Limited) -> None:
+    limited.by(limits={"concurrent": 1})
+    limited.traffic.provider.script = lambda asked: Reply(
+        gap_s=0.5 if asked.json.get("stream") else 0
+    )
+    gateway = limited.traffic.gateway
+    pipeline = gateway.gateway.pipeline
+    with limited.ask(stream=True) as stream:
+        next(iter(stream))
+    until(lambda: pipeline.reading_on == 1, seconds=5, what="a caller who left")
+
+    limited.ask()
+    assert gateway.on_loop(lambda: pipeline.reading_on) == 1
+
+
 @pytest.mark.parametrize("reason", ["malformed", "unknown", "provider"])
 def test_a_request_that_failed_is_under_way_no_more(limited: Limited, reason: str) -> None:
     limited.by(limits={"concurrent": 1})
@@ -188,14 +204,9 @@ def test_a_request_that_failed_is_under_way_no_more(limited: Limited, reason: st
 
 
 def test_what_the_other_gateways_used_counts(limited: Limited) -> None:
-    limited.by(limits={"requests": 10, "concurrent": 3})
+    limited.by(limits={"requests": 10})
     gateway = limited.traffic.gateway
     key_id = limited.secret.id
-    others = Others({("requests/minute", NOON, key_id): 9}, {key_id: 3})
-    gateway.on_loop(lambda: gateway.gateway.pipeline.spending.told(others))
-
-    with pytest.raises(openai.RateLimitError, match="3 requests at a time"):
-        limited.ask()
     others = Others({("requests/minute", NOON, key_id): 9})
     gateway.on_loop(lambda: gateway.gateway.pipeline.spending.told(others))
     assert limited.head()[b"x-ratelimit-remaining-requests"] == b"0"

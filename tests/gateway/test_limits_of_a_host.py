@@ -15,7 +15,7 @@ from headway.gateway.accumulator import Accumulator
 from headway.gateway.exchange import unusable
 from headway.gateway.flush import Reporter
 from headway.gateway.scribe import InTransactions
-from headway.gateway.spending import Admission, Spending
+from headway.gateway.spending import Admission, NoSisters, Sisters, Spending
 from headway.gateway.view import Compiler, View
 from headway.kernel.clock import MINUTE, SECOND, utc_now
 from headway.kernel.errors import StorageUnavailable
@@ -50,10 +50,10 @@ class Host:
 class Process:
     """One gateway without its sockets."""
 
-    def __init__(self, host: Host, boot: str) -> None:
+    def __init__(self, host: Host, boot: str, sisters: Sisters | None = None) -> None:
         self.views: list[View] = []
         accumulator = Accumulator()
-        self.spending = Spending(accumulator, lambda: host.now)
+        self.spending = Spending(accumulator, lambda: host.now, sisters or NoSisters())
         self.accumulator = accumulator
         self.reporter = Reporter(
             scribe=InTransactions(host.begin, host.begin),
@@ -85,6 +85,37 @@ def _ended(admission: Admission) -> bool:
         admission.spent({"input": 3, "output": 2}, None)
     admission.ended()
     return admission.problem is None
+
+
+class Memory:
+    """What the gateways of one host share."""
+
+    def __init__(self) -> None:
+        self.n: dict[str, dict[str, int]] = {}
+        self.dead: set[str] = set()
+
+    def of(self, name: str) -> "InMemory":
+        self.n[name] = {}
+        return InMemory(self, name)
+
+
+class InMemory:
+    def __init__(self, memory: Memory, name: str) -> None:
+        self._memory = memory
+        self._name = name
+
+    def tell(self, key_id: str, n: int) -> None:
+        self._memory.n[self._name][key_id] = n
+
+    def under_way(self, key_id: str) -> int:
+        others = (n for name, n in self._memory.n.items() if name != self._name)
+        return sum(n.get(key_id, 0) for n in others)
+
+    def forget_the_dead(self) -> bool:
+        found = self._memory.dead & self._memory.n.keys()
+        for name in found:
+            del self._memory.n[name]
+        return bool(found)
 
 
 MakeHost = Callable[..., Host]
@@ -160,19 +191,47 @@ def test_tokens_are_added_up_over_the_gateways(host: MakeHost) -> None:
     assert b.admitted(5) == 1  # 10 used, then 15
 
 
-def test_requests_at_a_time_are_added_up_over_the_living(host: MakeHost) -> None:
-    one_host = host(concurrent=3)
-    a, b = Process(one_host, "a"), Process(one_host, "b")
+def test_requests_at_a_time_are_added_up_over_sisters_at_once(host: MakeHost) -> None:
+    one_host, memory = host(concurrent=3), Memory()
+    a, b = Process(one_host, "a", memory.of("a")), Process(one_host, "b", memory.of("b"))
     held = [a.ask(), a.ask()]
-    one_host.second(a, b)
-    one_host.second(a, b)
     assert [b.ask().problem is None for _ in range(2)] == [True, False]
 
     for admission in held:
         admission.ended()
-    one_host.second(a, b)
-    one_host.second(a, b)
     assert [b.ask().problem is None for _ in range(3)] == [True, True, False]
+
+
+def test_a_caller_who_asks_one_thing_after_the_other_is_never_refused(host: MakeHost) -> None:
+    one_host, memory = host(concurrent=1), Memory()
+    both = [Process(one_host, name, memory.of(name)) for name in ("a", "b")]
+
+    for i in range(20):
+        admission = both[i % 2].ask()
+        assert admission.problem is None
+        one_host.second(*both)  # while it is under way: each flushes, and hears of the other
+        admission.ended()
+
+
+def test_nobody_is_refused_for_what_a_dead_gateway_left(host: MakeHost) -> None:
+    one_host, memory = host(concurrent=2), Memory()
+    a, b = Process(one_host, "a", memory.of("a")), Process(one_host, "b", memory.of("b"))
+    a.ask()
+    a.ask()
+    assert b.ask().problem is not None
+
+    memory.dead.add("a")
+    assert [b.ask().problem is None for _ in range(3)] == [True, True, False]
+
+
+def test_requests_at_a_time_at_another_host_are_not_counted(host: MakeHost) -> None:
+    one_host = host(concurrent=1)
+    here, there = Process(one_host, "here"), Process(one_host, "there")
+    assert there.ask().problem is None
+    one_host.second(here, there)
+    one_host.second(here, there)
+
+    assert here.ask().problem is None
 
 
 def test_without_the_database_own_counts_go_on_and_the_others_stay_as_heard(

@@ -187,6 +187,7 @@ class Passage:
             return False
         pipeline.reading_on += 1
         self._left_at = pipeline.monotonic()
+        self._ticket.leave_key()  # what is read on is our wish, not the caller's
         # At once: how slow it was until then is due when it is due, however long the rest takes.
         self._count(Outcome.GONE, self._left_at)
         sending.resume()
@@ -443,6 +444,7 @@ class Passage:
         # At once, not when the upstream ends: a client waits 0.1 s for it and then disconnects.
         if not self._call.answered:
             self._pass(b"")
+        self._ticket.leave_key()  # before the caller can know that it is over
         self._call.finish()
         self._end(
             Outcome.OK,
@@ -473,6 +475,7 @@ class Passage:
             return
         said = body if whole.body is None else whole.body
         kind = JSON_TYPE if whole.fields is None else whole.fields
+        self._ticket.leave_key()
         self._call.respond(200, self._ticket.fields(kind, self._headers), said)
         self._end(Outcome.OK, tokens=whole.tokens, served_by=whole.served_by)
 
@@ -497,6 +500,7 @@ class Passage:
         if not self._left_at:
             lines = JSON_TYPE + waiting(problem.retry_after)
             fields = self._ticket.fields(lines, self._headers, final=self._calls > 1)
+            self._ticket.leave_key()
             self._call.respond(problem.status, fields, body)
         self._end(problem.outcome)
 
@@ -603,6 +607,7 @@ class Passage:
         if self._left_at:
             pass  # nobody is there to be told
         elif call.answered:
+            self._ticket.leave_key()
             call.write(self._format.fault_event(problem))
             call.abort()
         else:
@@ -612,6 +617,7 @@ class Passage:
     def _respond(self, problem: Problem) -> None:
         lines = JSON_TYPE + said_with(problem)
         fields = self._ticket.fields(lines, self._headers, final=self._calls > 1)
+        self._ticket.leave_key()
         self._call.respond(problem.status, fields, self._format.fault(problem))
 
     def _crash(self, error: Exception) -> None:

@@ -334,6 +334,7 @@ class Through:
             self._call.abort()
             self._end(Outcome.PROVIDER)
         else:
+            self._ticket.leave_key()  # before the caller can know that it is over
             self._call.finish()
             self._end(Outcome.OK)
 
@@ -400,6 +401,7 @@ class Through:
         self._fail(Problem(500, "this gateway failed", Outcome.GATEWAY, "internal_error"))
 
     def _respond(self, status: int, lines: bytes, body: bytes) -> None:
+        self._ticket.leave_key()
         self._call.respond(status, self._fields(lines), body)
 
     def _cancel(self) -> None:

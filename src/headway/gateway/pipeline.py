@@ -22,7 +22,7 @@ from headway.gateway.exchange import Ask, Fields, Format, NotAnswered, Problem, 
 from headway.gateway.heads import Downward
 from headway.gateway.limits import Addresses, FailedKeys, Guards
 from headway.gateway.resilience import Leave, Resilience, Resiliences
-from headway.gateway.spending import Spending
+from headway.gateway.spending import NoSisters, Sisters, Spending
 from headway.gateway.view import Compiler, Destination, KeyEntry, Served, View, empty_view
 from headway.kernel.canonical import Json
 from headway.kernel.clock import MINUTE, Clock
@@ -115,6 +115,7 @@ class Pipeline:
     answer_limit: int = 64 << 20
     """Bytes of an answer in one piece that are held until it is complete."""
     addresses: Addresses = field(default_factory=Addresses)
+    sisters: Sisters = field(default_factory=NoSisters)
     resiliences: Resiliences = field(default_factory=Resiliences)
     view: View = field(default_factory=empty_view)
     failed_keys: FailedKeys = field(default_factory=FailedKeys)
@@ -129,7 +130,7 @@ class Pipeline:
         return self.stamper.stamp(_NO_ARM, self.clock(), 0, SINGLE)
 
     def __post_init__(self) -> None:
-        self.spending = Spending(self.accumulator, self.clock)
+        self.spending = Spending(self.accumulator, self.clock, self.sisters)
         self.minute = self.clock() // MINUTE
         """Since 1970, as of the last sweep: when pins are given out and run out."""
         self._units = itertools.count()

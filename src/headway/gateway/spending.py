@@ -8,11 +8,14 @@ A gateway knows its own use to the request, and that of the others as of a secon
 the others have admitted since cannot be known, so a limit may be passed by that much and no more;
 nobody is refused who is within his limits. Tokens and money are known when the answer is there:
 who is below the limit is let through, and pays afterwards.
+
+Requests at a time go down again, so what was true a second ago would refuse a caller within his
+limit. They are counted with those gateways only that share memory: the sisters of one host.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from headway.auth.limits import Limits, Starts, Window
 from headway.auth.policy import Caller
@@ -42,6 +45,35 @@ _REQUESTS, _TOKENS, _DAY, _MONTH, _UNPRICED_DAY, _UNPRICED_MONTH = map(
 )
 """Windows by number: a list is quicker than a mapping by members of an enumeration."""
 _RFC3339: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Sisters(Protocol):
+    """The other gateways of this host, as of this moment."""
+
+    def tell(self, key_id: str, n: int) -> None:
+        """Say how many requests of a key are under way here."""
+
+    def under_way(self, key_id: str) -> int:
+        """Return how many requests of a key are under way at the others."""
+
+    def forget_the_dead(self) -> bool:
+        """Count those no more whose gateway is gone; say whether there was such a gateway."""
+
+
+class NoSisters:
+    """Of a gateway that somebody started by itself."""
+
+    def tell(self, key_id: str, n: int) -> None:
+        """Say it to nobody."""
+
+    def under_way(self, key_id: str) -> int:
+        """Return what nobody has."""
+        del key_id
+        return 0
+
+    def forget_the_dead(self) -> bool:
+        """Find nobody."""
+        return False
 
 
 class _Meter:
@@ -129,9 +161,10 @@ class Admission:
 class Spending:
     """The limits of all keys of one gateway process. Lives on the loop's thread."""
 
-    def __init__(self, accumulator: Accumulator, clock: Clock) -> None:
+    def __init__(self, accumulator: Accumulator, clock: Clock, sisters: Sisters) -> None:
         self._accumulator = accumulator
         self._clock = clock
+        self._sisters = sisters
         self._others = _NOTHING
         self._meters: dict[str, _Meter] = {}
 
@@ -162,7 +195,8 @@ class Spending:
             accumulator = self._accumulator
             accumulator.key_spent((meter.add(_REQUESTS, 1),))
             under_way = accumulator.under_way
-            under_way[caller.id] = under_way.get(caller.id, 0) + 1
+            there = under_way[caller.id] = under_way.get(caller.id, 0) + 1
+            self._sisters.tell(caller.id, there)
         return Admission(
             self, meter, limits, problem=problem, lines=_left(meter, limits, now) + retry
         )
@@ -189,6 +223,7 @@ class Spending:
             under_way[meter.key_id] = left
         else:
             under_way.pop(meter.key_id, None)
+        self._sisters.tell(meter.key_id, max(left, 0))
 
     def _refusal(self, meter: _Meter, limits: Limits, now: int) -> tuple[Problem | None, bytes]:
         """Return why the next request is refused, and what its client should do."""
@@ -203,13 +238,18 @@ class Spending:
         if limits.tokens is not None and meter.used(_TOKENS) >= limits.tokens:
             words = f"{limits.tokens:,} tokens a minute"
             return _too_many(words, _seconds(meter.end - now)), _RETRY
-        if limits.concurrent is not None:
-            there = self._accumulator.under_way.get(meter.key_id, 0)
-            there += self._others.under_way.get(meter.key_id, 0)
-            if there >= limits.concurrent:
-                words = f"{limits.concurrent:,} requests at a time"
-                return _too_many(words, _FULL_SECONDS), _RETRY
+        if limits.concurrent is not None and self._full(meter.key_id, limits.concurrent):
+            words = f"{limits.concurrent:,} requests at a time"
+            return _too_many(words, _FULL_SECONDS), _RETRY
         return None, b""
+
+    def _full(self, key_id: str, most: int) -> bool:
+        own = self._accumulator.under_way.get(key_id, 0)
+        sisters = self._sisters
+        if own + sisters.under_way(key_id) < most:
+            return False
+        # Nobody is refused for what a gateway left that has died.
+        return not sisters.forget_the_dead() or own + sisters.under_way(key_id) >= most
 
 
 def _left(meter: _Meter, limits: Limits, now: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from headway.adapters.outbound import Secrets
 from headway.adapters.scribe.client import ScribeBySocket
+from headway.adapters.sisters import SistersByMemory
 from headway.auth.key import digester
 from headway.auth.rootkey import Purpose, RootKey
 from headway.gateway.accumulator import Accumulator
@@ -25,6 +26,7 @@ from headway.gateway.passing import Passing
 from headway.gateway.pipeline import Pipeline
 from headway.gateway.ports import Around, Provider
 from headway.gateway.service import Gateway
+from headway.gateway.spending import NoSisters, Sisters
 from headway.gateway.view import Compiler, View, ViewFile
 from headway.kernel.clock import utc_now
 from headway.kernel.errors import Unsupported
@@ -167,6 +169,7 @@ class _Process:
             environment=options.environment,
             body_limit=options.body_limit,
             addresses=Addresses(options.trusted_proxies),
+            sisters=self._sisters(),
         )
         reporter: Reporter
         control = Origin("unix", str(options.control_socket))
@@ -218,6 +221,10 @@ class _Process:
     def _report(self, error: Exception) -> None:
         kind = type(error).__name__
         self.log.error("a fault of our own", error=kind, detail=str(error)[:300])
+
+    def _sisters(self) -> Sisters:
+        memory = self.shared.memory_fd
+        return NoSisters() if memory is None else SistersByMemory(memory)
 
     def _socket(self) -> socket.socket:
         if self.shared.socket_fd is not None:

@@ -33,6 +33,8 @@ class Shared:
     0. None: it is the first of its supervisor."""
     ready_fd: int | None = None
     """Where the supervisor waits to hear that this process can take the place of another."""
+    memory_fd: int | None = None
+    """Memory that the gateways of this supervisor share."""
 
     def known_to(self, root_key: RootKey) -> "Shared":
         """Return it with a hop secret: without a supervisor, the one of the installation."""
@@ -58,6 +60,7 @@ def read_shared() -> Shared:
         supervised=True,
         before=told.get("before"),
         ready_fd=told.get("ready_fd"),
+        memory_fd=told.get("memory_fd"),
     )
 
 
