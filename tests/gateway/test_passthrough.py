@@ -575,6 +575,64 @@ def test_odd_bodies(passing: Passing, fields: dict[str, str], body: bytes, statu
     )
 
 
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "text/json", "application/vnd.api+json", "application/octet-stream"]
+)
+def test_json_names_our_model_whatever_its_content_type_says(passing: Passing, kind: str) -> None:
+    passing.answers({})
+    body = b' \r\n{"model": "gpt-expensive", "x": 1.00}'
+    for sent in (body, iter([body[:2], body[2:9], body[9:]])):
+        assert passing.send("POST", "/v1/files", sent, content_type=kind)[0] == 200
+    received = passing.provider.requests
+    assert [each.body for each in received] == [b' \r\n{"model": "gpt-upstream", "x": 1.00}'] * 2
+
+
+def test_json_of_another_type_says_which_model_it_is_for(passing: Passing) -> None:
+    passing.answers({})
+    body = b'{"model": "bot"}'
+    assert passing.send("POST", "/v1/files", body, headway_model="")[0] == 200
+    assert passing.received.body == b'{"model": "gpt-upstream"}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/plain", b'{"model": "a", "t": NaN}'),
+        ("text/plain", b'{"model": "a"}\n{"model": "b"}'),
+        ("text/plain", b'\xef\xbb\xbf{"model": "a"}'),
+        ("text/plain", '{"model": "a"}'.encode("utf-16")),
+        ("text/plain", '{"model": "a"}'.encode("utf-16-be")),
+        ("text/plain", '{"model": "a"}'.encode("utf-32-be")),
+        ("text/plain", b" " * 2_000),
+        ("application/x-www-form-urlencoded", b"model=a"),
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/mixed; boundary=x", b"--x\r\n"),
+    ],
+)
+def test_body_in_which_a_provider_could_find_another_model_is_refused(
+    passing: Passing, kind: str, body: bytes
+) -> None:
+    passing.answers({})
+    assert passing.send("POST", "/v1/files", body, content_type=kind)[0] == 400
+    assert passing.provider.requests == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"\0" * 300_000, b"RIFF{", b"\n--"])
+def test_what_is_no_object_passes_as_it_is(passing: Passing, body: bytes) -> None:
+    passing.answers({})
+    assert passing.send("POST", "/v1/files", body, content_type="audio/wav")[0] == 200
+    assert passing.received.body == body
+
+
+def test_json_of_another_type_is_held_up_to_the_limit_of_bodies(passing: Passing) -> None:
+    passing.answers({})
+    gateway = passing.traffic.gateway
+    gateway.on_loop(lambda: setattr(gateway.gateway.pipeline, "body_limit", 1_000))
+    body = b"{" + b" " * 1_000
+    assert passing.send("POST", "/v1/files", body, content_type="text/plain")[0] == 413
+    assert passing.provider.requests == []
+
+
 def test_path_is_written_anew_and_checked(passing: Passing) -> None:
     passing.answers({})
     assert passing.send("GET", "/v1/%66iles/a%20b")[0] == 200

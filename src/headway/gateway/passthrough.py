@@ -6,10 +6,12 @@
 
 Which paths a version passes is said in its target (`passes`). Of a request the model is named by
 the header Headway-Model, by `model` in the query, or in a body that is JSON or a form. JSON is
-held, since the name in it changes. Of a form is held what comes before that field or, if the
-model is named elsewhere, before the first file; everything else passes in bounded memory.
+held, since the name in it changes: all that begins like an object, as there are providers that
+read it so whatever its Content-Type says. Of a form is held what comes before that field or, if
+the model is named elsewhere, before the first file; everything else passes in bounded memory.
 """
 
+import re
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
@@ -49,6 +51,12 @@ from headway.wire.sending import Deadlines, Failure, Sending
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _JSON: Final = b"application/json"
+_PAIRS: Final = b"application/x-www-form-urlencoded"
+_OBJECT: Final = re.compile(rb"[\xef\xbb\xbf\xfe\xff]{0,3}\0{0,3}(?:[ \t\r\n]\0{0,3})*(\{|\Z)")
+"""How what may be a JSON object begins, also with a byte order mark, in UTF-16 or UTF-32 (readers
+that guess take these, ours refuses them), or has not begun yet."""
+_MOST_BLANK: Final = 1_024
+"""Bytes that may stand before it."""
 _LARGEST: Final = 10 << 30
 """Bytes that pass up in one request."""
 _LARGEST_REFUSAL: Final = 256 * 1024
@@ -64,7 +72,7 @@ class Through:
 
     __slots__ = (
         "_call", "_format", "_head_up", "_headers", "_over", "_passed", "_pipeline", "_refusal",
-        "_refusal_size", "_sending", "_status", "_ticket", "_upload",
+        "_refusal_size", "_sending", "_status", "_ticket", "_unread", "_upload",
     )  # fmt: skip
 
     def __init__(self, pipeline: Pipeline, call: Call, format_: Format) -> None:
@@ -77,6 +85,8 @@ class Through:
         self._passed: Passed | None = None
         self._upload: Upload | None = None
         """The body, if it is a form."""
+        self._unread: bytearray | None = None
+        """What has come of a body that may be JSON though its head does not say so."""
         self._sending: Sending | None = None
         self._status = 0
         self._headers = _NO_ANSWER
@@ -91,13 +101,14 @@ class Through:
         call.on_gone = self._gone
         try:
             self._admit()
-            boundary = boundary_of(self._head_up.get(b"content-type", b""))
-            if call.has_body and _is_json(self._head_up):
+            if not call.has_body:
+                self._send(self._route(self._named()), None)
+            elif _kind_of(self._head_up) == _JSON:
                 call.collect(self._pipeline.body_limit, self._arrived)
-            elif call.has_body and boundary is not None:
+            elif boundary := boundary_of(self._head_up.get(b"content-type", b"")):
                 self._take_form(boundary)
             else:
-                self._send(self._route(self._named()), None)
+                self._take_any()
         except NotAnswered as refused:
             self._fail(refused.problem)
 
@@ -134,7 +145,7 @@ class Through:
     def _arrived(self, _call: Call, body: bytes) -> None:
         try:
             document = _read(body)
-            passed = self._route(self._named((document or {}).get("model")))
+            passed = self._passed or self._route(self._named((document or {}).get("model")))
             self._send(passed, _renamed(document, body, passed.model))
         except NotAnswered as refused:
             self._fail(refused.problem)
@@ -169,12 +180,8 @@ class Through:
         return prepared.passed
 
     def _send(self, passed: Passed, body: bytes | None) -> None:
-        """Send the request; `body` is one that was held, else it passes as it comes."""
+        """Send the request; `body` is one that was held, None if there is none."""
         call = self._call
-        if body is None and call.has_body:
-            self._open(passed, call.content_length)
-            call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
-            return
         length = b"" if call.method in {"GET", "HEAD"} else b"content-length: 0\r\n"
         if body is not None:
             length = b"content-length: %d\r\n" % len(body)
@@ -220,10 +227,13 @@ class Through:
         if self._over:
             return
         upload = self._upload
-        if upload is None:
-            self._write(data)
-            return
         try:
+            if self._unread is not None:
+                self._look(self._unread, data)
+                return
+            if upload is None:
+                self._write(data)
+                return
             self._write(upload.take(data))
             if self._sending is None:
                 self._try_form(upload)
@@ -232,6 +242,9 @@ class Through:
 
     def end(self) -> None:
         if self._over:
+            return
+        if self._unread is not None:
+            self._arrived(self._call, bytes(self._unread))
             return
         try:
             if self._upload is not None:
@@ -251,6 +264,36 @@ class Through:
     def _break_off(self, problem: Problem) -> None:
         self._cancel()
         self._fail(problem)
+
+    # A body of any other kind
+
+    def _take_any(self) -> None:
+        if named := self._named_by_head():
+            self._route(named)
+        self._unread = bytearray()
+        self._call.stream(self, limit=_LARGEST, idle_seconds=_IDLE_SECONDS)
+
+    def _look(self, unread: bytearray, data: bytes) -> None:
+        """Hold what may be a JSON object; begin with all else. Raises `NotAnswered`."""
+        before, limit = len(unread), self._pipeline.body_limit
+        unread += data
+        begun = None
+        if before > _MOST_BLANK or (begun := _OBJECT.match(unread)) is not None:
+            if begun is not None and not begun[1] and len(unread) > _MOST_BLANK:
+                raise malformed(f"the body begins with more than {_MOST_BLANK:,} blanks")
+            if len(unread) > limit:
+                detail = f"a body that begins like a JSON object may have {limit:,} bytes"
+                raise NotAnswered(Problem(413, detail, Outcome.CALLER, "request_too_large"))
+            return
+        if _kind_of(self._head_up) == _PAIRS:
+            raise malformed(
+                f"a body of the type {_PAIRS.decode()} is not passed: send JSON or a form "
+                "(multipart/form-data)",
+                code="invalid_value",
+            )
+        self._unread = None
+        self._open(self._passed or self._route(self._named()), self._call.content_length)
+        self._write(bytes(unread))
 
     # A form
 
@@ -444,8 +487,8 @@ def _makes(call: Call) -> bool:
     )
 
 
-def _is_json(headers: Fields) -> bool:
-    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == _JSON
+def _kind_of(headers: Fields) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
 
 def _read(body: bytes) -> dict[str, Any] | None:
