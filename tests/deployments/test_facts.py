@@ -7,11 +7,12 @@ from tests.deployments.world import ADA, MODEL, PRODUCTION, World
 
 from headway.deployments.checks.smoke import example_of, question_of
 from headway.deployments.deployment import Deployment, Progress, Shares, Undo
-from headway.deployments.facts import Facts, Past, age, fix, past_of
+from headway.deployments.facts import Facts, Past, age, fix, past_of, proven
 from headway.deployments.forecast import duration_words
-from headway.deployments.plan import Plan
+from headway.deployments.plan import Plan, Until
 from headway.deployments.reading import read_plan
 from headway.deployments.strategies.canary import canary
+from headway.kernel.canonical import Json
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.registry.model import Version
 from headway.registry.prompt import Prompt, Variable
@@ -132,6 +133,55 @@ def test_score_star_stands_for_the_scores_that_the_stable_version_has() -> None:
     weights = {judged.metric: judged.weight for judged in facts.metrics}
     assert weights == {"errors": 1, "latency": 1, "score.correct": 3, "score.kind": 3}
     assert facts.margin["latency"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("scores", "rare"),
+    [(1, True), (19, True), (600, False), (6_000, False)],
+)
+def test_score_that_would_outlast_the_steps_is_judged_and_not_waited_for(
+    scores: int, *, rare: bool
+) -> None:
+    """At one request per second: 600 of 6,000 with a score are 360 an hour, enough in a day."""
+    past = Past(
+        requests=6_000,
+        per_second=1.0,
+        badness={"helpful": 0.0},
+        scored={"helpful": scores},
+        delays={"helpful": [500] * scores},
+    )
+    facts = fixed(past)
+    assert ("score.helpful" in facts.rare) is rare
+    assert "score.helpful" in {judged.metric for judged in facts.metrics}
+    waited = proven(Until(5.0), facts)
+    assert waited == (("errors", "latency") if rare else ())
+
+
+def test_score_that_is_named_is_waited_for_however_rare() -> None:
+    past = Past(requests=600, per_second=1.0, badness={"helpful": 0.0}, scored={"helpful": 1})
+    named = fixed(past, worse={"errors": "any", "score.helpful": "5%"})
+    assert named.rare == ()
+    alone = fixed(past, worse={"score.*": "any"})
+    assert (alone.rare, proven(Until(5.0), alone)) == ((), ())
+
+
+def test_explain_says_which_scores_are_not_waited_for_and_status_too(world: World) -> None:
+    measured(world, requests=600)
+    with world.begin() as work:
+        work.scores.add([a_score(world, 1, value=1.0)])
+        work.commit()
+    said: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
+    assert any("score.correct: too rare to be waited for" in note for note in said["notes"])
+    judge: Json = {"worse": {"errors": "any", "score.*": "any"}}
+    deployment = world.deploy("1.1.0", judge=judge)
+    world.run(3 * SECOND)
+    world.traffic(deployment, candidate=(2_000, 0), stable=(18_000, 0))
+    shown: Any = world.deployments.status(deployment.id)["evidence"]
+    assert {one["metric"]: one["waits"] for one in shown}["score.correct"] == (
+        "too rare to be waited for"
+    )
+    world.run(10 * SECOND)
+    assert world.row(deployment).entered > 1
 
 
 def test_age_covers_what_is_slow_so_that_slowness_counts_in_time() -> None:
@@ -295,7 +345,7 @@ def test_explain_makes_no_forecast_of_a_handful_of_requests(world: World) -> Non
     assert few["requests_per_second"] == 0
     proofs = [step for step in few["steps"] if "until" in step]
     assert all(step["seconds"] is None for step in proofs)
-    assert any("at too little traffic yet" in step["sentence"] for step in proofs)
+    assert any("too little traffic yet" in step["sentence"] for step in proofs)
 
     world.measure("1.0.0", ok=1)
     enough: Any = world.deployments.plan({"model": MODEL, "to": "1.1.0"})
@@ -456,22 +506,23 @@ def test_status_of_what_is_over_keeps_its_evidence(world: World) -> None:
     assert [step["state"] for step in told["steps"]] == ["stopped", "never", "never", "never"]
 
 
+def a_score(world: World, number: int, *, value: float) -> Score:
+    return Score(
+        request_id=f"req_{number}",
+        name="correct",
+        value=value,
+        at=world.now,
+        age=500,
+        model=MODEL,
+        environment=PRODUCTION,
+        version="1.0.0",
+    )
+
+
 def test_stable_versions_scores_are_judged_when_the_plan_says_nothing(world: World) -> None:
     with world.begin() as work:
         work.scores.add(
-            [
-                Score(
-                    request_id=f"req_{number}",
-                    name="correct",
-                    value=1.0 if number % 20 else 0.0,
-                    at=world.now,
-                    age=500,
-                    model=MODEL,
-                    environment=PRODUCTION,
-                    version="1.0.0",
-                )
-                for number in range(200)
-            ]
+            [a_score(world, number, value=1.0 if number % 20 else 0.0) for number in range(200)]
         )
         work.commit()
     deployment = world.deployments.create({"model": MODEL, "to": "1.1.0"}, actor=ADA)

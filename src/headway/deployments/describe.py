@@ -200,7 +200,9 @@ def _waiting(result: Result, young: Young, look: Look) -> dict[str, Json]:
     return {
         "waiting": young.n,
         "counts_at": young.counts_at,
-        "waits": ""
+        "waits": "too rare to be waited for"
+        if result.metric in look.facts.rare and not look.deployment.finished
+        else ""
         if look.deployment.finished or (result.candidate_n and result.stable_n)
         else _waits(result.metric, young, look.facts, look.situation.now),
     }

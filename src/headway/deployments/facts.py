@@ -11,7 +11,8 @@ from math import ceil
 from typing import Any, Final, Self
 
 from headway.deployments.plan import Judging, Limit, Plan, Send, Until
-from headway.judge.evidence import QUANTILES, Kind, kind_of
+from headway.judge.evidence import QUANTILES, Kind, ages_of, kind_of
+from headway.judge.forecast import Stage, whole_plan
 from headway.judge.latency import thresholds
 from headway.judge.limits import Limit as RateLimit
 from headway.judge.question import Judged
@@ -46,6 +47,8 @@ class Past:
     """Requests of the whole route; 0: too few to tell."""
     badness: Mapping[str, float] = field(default_factory=dict)
     """By name of a score: 1 - its mean."""
+    scored: Mapping[str, int] = field(default_factory=dict)
+    """By name of a score: how many there were."""
     delays: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By name of a score: how long after the request it came, ms."""
     ended: Mapping[int, int] = field(default_factory=dict)
@@ -116,6 +119,16 @@ class Facts:
     per_second: float = 0.0
     stable: str | None = None
     """The version that was stable; None: there was none."""
+    scored: Mapping[str, float] = field(default_factory=dict)
+    """By metric of a score: which part of the stable version's requests had one."""
+    rare: tuple[str, ...] = ()
+    """Scores that are judged and not waited for: a step would be over before they prove it."""
+
+    def rate_of(self, metric: str) -> float:
+        """Return per second what counts for a metric: requests, or those with a score."""
+        if kind_of(metric) is not Kind.SCORE:
+            return self.per_second
+        return self.per_second * self.scored.get(metric, 0.0)
 
     def document(self) -> dict[str, Json]:
         return {
@@ -128,6 +141,8 @@ class Facts:
             "base": dict(self.base),
             "per_second": self.per_second,
             "stable": self.stable,
+            "scored": dict(self.scored),
+            "rare": list(self.rare),
         }
 
     @classmethod
@@ -138,6 +153,7 @@ class Facts:
         fields: dict[str, Any] = dict(document)
         fields["ages"] = {metric: Ages(*pair) for metric, pair in fields["ages"].items()}
         fields["metrics"] = tuple(Judged.read(row) for row in fields["metrics"])
+        fields["rare"] = tuple(fields.get("rare", ()))
         return cls(**fields)
 
     def epoch(self, deployment: str, *, step: int, pin_for: int) -> Epoch:
@@ -190,7 +206,7 @@ def fix(
     if past.requests:
         base["errors"] = past.errors / past.requests
     metrics = judged_metrics(plan, past.badness, found) if stable else ()
-    return Facts(
+    facts = Facts(
         alpha=judging.alpha,
         first_gateway=first_gateway,
         ages=ages,
@@ -200,6 +216,57 @@ def fix(
         base=base,
         per_second=past.per_second,
         stable=stable,
+        scored={
+            f"score.{name}": min(1.0, n / past.requests)
+            for name, n in past.scored.items()
+            if past.requests and n >= FEW
+        },
+    )
+    return replace(facts, rare=_rare(plan, facts))
+
+
+def _rare(plan: Plan, facts: Facts) -> tuple[str, ...]:
+    """Return the scores for which no step waits, because their proof would outlast it.
+
+    That goes for what `score.*` stands for: whoever names a score means to wait for it. It is told
+    by the stable version's last 24 hours alone, so that no candidate can make its scores rare.
+    """
+    sends = [
+        (step, step.until)
+        for step in plan.steps
+        if isinstance(step, Send) and isinstance(step.until, Until)
+    ]
+    asked = {metric for _, until in sends for metric in until.metrics}
+    named = asked | set(plan.judging.worse)
+    if "score.*" in asked:
+        return ()
+    rare = tuple(
+        judged.metric
+        for judged in facts.metrics
+        if kind_of(judged.metric) is Kind.SCORE
+        and judged.metric not in named
+        and _outlasts(judged.metric, sends, plan, facts)
+    )
+    return rare if len(rare) < len(facts.metrics) else ()
+
+
+def _outlasts(metric: str, sends: Sequence[tuple[Send, Until]], plan: Plan, facts: Facts) -> bool:
+    rate = facts.rate_of(metric)
+    if not rate:
+        return True
+    found = whole_plan(
+        [Stage(step.share_bp, until.factor) for step, until in sends],
+        base_rate=facts.base.get(metric, 0.0),
+        alpha=facts.alpha,
+        floor=plan.judging.floor,
+        per_second=rate,
+    )
+    late = ages_of(metric, facts.ages).m / SECOND
+    return any(
+        forecast is not None
+        and forecast.seconds is not None
+        and (forecast.seconds + late) * SECOND > (step.at_most or DAY)
+        for (step, _), forecast in zip(sends, found, strict=True)
     )
 
 
@@ -278,8 +345,14 @@ def _rule(metric: str, worse: Mapping[str, float]) -> str:
     return metric if metric in worse else "score.*"
 
 
-def proven(until: Until, metrics: Sequence[Judged]) -> tuple[str, ...]:
-    """Return the metrics that a proof is about; none: all of them."""
+def proven(until: Until, facts: Facts) -> tuple[str, ...]:
+    """Return the metrics that a proof is about; none: all of them.
+
+    Where none are named, scores that are too rare are not waited for.
+    """
+    metrics = facts.metrics
+    if not until.metrics and facts.rare:
+        return tuple(judged.metric for judged in metrics if judged.metric not in facts.rare)
     names = [
         name
         for metric in until.metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from headway.deployments.deployment import Deployment
@@ -104,7 +104,7 @@ def _by_metric(
             base_rate=facts.base.get(judged.metric, 0.0),
             alpha=facts.alpha,
             floor=plan.judging.floor,
-            per_second=facts.per_second or None,
+            per_second=facts.rate_of(judged.metric) or None,
         )
         for judged in facts.metrics
         if _foreseen(judged)
@@ -130,7 +130,7 @@ def _send(step: Send, facts: Facts, forecasts: Mapping[str, Forecast | None]) ->
     least = _least(step, facts)
     if not isinstance(step.until, Until):
         return Expected(sentence=step.words(), seconds=least)
-    names = proven(step.until, facts.metrics) or tuple(forecasts)
+    names = proven(step.until, facts) or tuple(forecasts)
     of = {name: forecasts[name] for name in names if name in forecasts}
     if not of:
         said = f"{step.words()}: nothing is known of how long that takes"
@@ -140,21 +140,34 @@ def _send(step: Send, facts: Facts, forecasts: Mapping[str, Forecast | None]) ->
         name = next(name for name, found in of.items() if found is None)
         said = f"{step.words()}: no amount of such traffic proves it on {name}"
         return Expected(sentence=said, seconds=None)
-    slowest, metric = max(known, key=lambda pair: pair[0].requests)
+    slowest, metric = max(known, key=_how_long)
     seconds = None
     if slowest.seconds is not None and least is not None:
         seconds = max(slowest.seconds + age_of(metric, facts) / SECOND, least)
     time = (
-        f" = {duration_words(seconds)}" if seconds is not None else ", at too little traffic yet"
+        f" = {duration_words(seconds)}"
+        if seconds is not None
+        else " (too little traffic yet to say how long)"
     )
     return Expected(
-        sentence=f"{step.words()}: about {slowest.requests:,} requests{time}, "
+        sentence=f"{step.words()}: about {slowest.requests:,} {requests_of(metric)}{time}, "
         f"{slowest.on_candidate:,} of them on the new version",
         seconds=seconds,
         requests=slowest.requests,
         on_candidate=slowest.on_candidate,
         by=slowest.by,
     )
+
+
+def _how_long(pair: tuple[Forecast, str]) -> tuple[float, int]:
+    """Order forecasts by time, those without one after all others, and then by requests."""
+    forecast, _ = pair
+    return (inf if forecast.seconds is None else forecast.seconds), forecast.requests
+
+
+def requests_of(metric: str) -> str:
+    """Say what a metric counts."""
+    return "scored requests" if kind_of(metric) is Kind.SCORE else "requests"
 
 
 def _least(step: Send, facts: Facts) -> float | None:
@@ -219,21 +232,21 @@ def missing(
                 alpha=facts.alpha,
                 floor=deployment.plan.judging.floor,
                 before=spent(judged.metric, evidence),
-                per_second=facts.per_second or None,
+                per_second=facts.rate_of(judged.metric) or None,
             )
     # What was foreseen may have come without the proof: then nobody can say how long it takes.
     known = [(found, metric) for metric, found in of.items() if found and found.requests]
     if not known:
         what = f"waits for proof: {step.until.words()}"
         return Expected(sentence=f"{what}, on {', '.join(open_)}" if open_ else what, seconds=None)
-    slowest, metric = max(known, key=lambda pair: pair[0].requests)
+    slowest, metric = max(known, key=_how_long)
     return _still(
         slowest,
         f"{step.until.words()} is proven on {metric}",
         came=young.get(metric, Young()).n,
         age=age_of(metric, facts) / SECOND,
         share_bp=step.share_bp,
-        per_second=facts.per_second,
+        per_second=facts.rate_of(metric),
         metric=metric,
     )
 
@@ -253,7 +266,7 @@ def _still(
     if requests:
         seconds = requests / per_second + age if per_second else None
         time = f", about {duration_words(seconds)}" if seconds is not None else ""
-        sentence = f"about {requests:,} more requests{time} until {proof}"
+        sentence = f"about {requests:,} more {requests_of(metric)}{time} until {proof}"
     else:
         # They came one after the other, and come of age so.
         seconds = age * lacks.requests / came
@@ -377,6 +390,10 @@ def plan_document(plan: Plan, facts: Facts, *, version: str) -> dict[str, Json]:
             f"a request counts when it is {format_duration(late)} old: until then the evidence "
             "shows nothing of it, and `never` limits alone act"
         )
+    notes += [
+        f"{metric}: too rare to be waited for; proven worse it sends everybody back all the same"
+        for metric in facts.rare
+    ]
     if any(not _foreseen(judged) for judged in facts.metrics):
         notes.append("latency is judged as well, and is left out of the forecast")
     return {

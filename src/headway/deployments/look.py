@@ -142,7 +142,7 @@ def verdict_of(
         metrics=facts.metrics,
         alpha=facts.alpha,
         factor=asked.factor if asked else None,
-        prove=proven(asked, facts.metrics) if asked else (),
+        prove=proven(asked, facts) if asked else (),
         floor=judging.floor,
         limits=rate_limits(judging),
         watches=progress.watches,
@@ -197,6 +197,7 @@ def past_of_stable(work: Work, plan: Plan, version: str, now: int) -> Past:
     ]
     return replace(
         past,
+        scored={mean.name: mean.n for mean in means},
         badness={mean.name: round(1 - mean.mean, 9) for mean in means},
         delays={
             mean.name: work.scores.delays(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from headway.deployments.describe import basis
-from headway.deployments.forecast import duration_words
+from headway.deployments.forecast import duration_words, requests_of
 from headway.kernel.clock import SECOND
 from headway.kernel.quantity import format_ratio
 from headway.outbox.event import Event
@@ -79,7 +79,7 @@ def lacking(coming: Mapping[str, Any]) -> str:
     """Say how many more requests a proof needs, and about how long that takes."""
     if coming["requests"] is None:
         return ""
-    said = f"about {count(coming['requests'])} more requests"
+    said = f"about {count(coming['requests'])} more {requests_of(coming['metric'])}"
     if coming["seconds"] is None:
         return f"{said}; too little traffic to say how long"
     return f"{said}, {duration_words(coming['seconds'])}"
