@@ -431,10 +431,13 @@ def test_explain_says_when_a_request_counts_if_that_is_long(world: World) -> Non
     assert not any("a request counts" in note for note in quick["notes"])
 
 
+PATIENT: Json = [{"send": "10%", "until": "not 5x worse"}, {"send": "100%"}]
+
+
 def test_requests_that_are_too_young_are_not_asked_for_once_more(world: World) -> None:
     measured(world, requests=60_000)
     world.register("9.0.0", total=10 * MINUTE)
-    deployment = world.deploy("9.0.0")
+    deployment = world.deploy("9.0.0", steps=PATIENT)
     world.run(5 * SECOND)
     before: Any = world.deployments.status(deployment.id)["next"]
     world.traffic(deployment, candidate=(10, 0), stable=(90, 0), counts_in=5 * MINUTE)
@@ -446,8 +449,36 @@ def test_requests_that_are_too_young_are_not_asked_for_once_more(world: World) -
     enough: Any = world.deployments.status(deployment.id)["next"]
     assert enough["requests"] == 0
     assert "; enough requests have come: about " in enough["what"]
-    # A third of what came in the 10 minutes of its age is enough.
-    assert 2 * 60 < enough["seconds"] < 4 * 60
+    # All of it came at once, and so it counts at once, in five minutes (rows are due each 5 s).
+    assert 290 <= enough["seconds"] <= 310
+    world.later(2 * MINUTE)
+    later: Any = world.deployments.status(deployment.id)["next"]
+    assert later["expected_at"] == enough["expected_at"]
+    assert later["seconds"] == enough["seconds"] - 120
+
+
+def test_time_is_foreseen_only_while_requests_come(world: World) -> None:
+    measured(world, requests=60_000)
+    deployment = world.deploy("1.1.0", steps=PATIENT)
+    world.run(5 * SECOND)
+    told: Any = world.deployments.status(deployment.id)["next"]
+    assert told["seconds"] is not None
+    world.later(3 * MINUTE)
+    told = world.deployments.status(deployment.id)["next"]
+    assert (told["seconds"], told["expected_at"]) == (None, None)
+    assert "more requests until" in told["what"]
+
+
+def test_conversations_that_come_again_are_nothing_new_to_a_forecast(world: World) -> None:
+    measured(world, requests=60_000)
+    deployment = world.deploy("1.1.0", steps=PATIENT)
+    world.run(5 * SECOND)
+    world.traffic(deployment, candidate=(10, 0), stable=(90, 0))
+    world.run(3 * MINUTE)
+    world.measure("1.0.0", ok=18_000)  # 100 a second, of 100 conversations in all
+    told: Any = world.deployments.status(deployment.id)["next"]
+    at_100_new_per_three_minutes = told["requests"] / (100 / 185)
+    assert told["seconds"] == pytest.approx(at_100_new_per_three_minutes, rel=0.1)
 
 
 def test_forecast_does_not_ask_for_no_requests(world: World) -> None:

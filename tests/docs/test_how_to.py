@@ -440,3 +440,9 @@ def test_the_five_minutes_of_the_readme_work(here: Here, tmp_path: Path) -> None
     # The check passes, and there it stays: one question proves nothing.
     first_share = "running, step 2 of 7: send 1% until not 20x worse"
     patiently(lambda: first_share in shown(), what=first_share)
+
+    # The way out that it ends with.
+    out = "headway deploy abort bot"
+    assert out in readme
+    typed(here.written(out.replace("bot", "parcel-bot")), tmp_path, here.environment())
+    patiently(lambda: "rolled back" in shown(), what="everybody is back")

@@ -27,6 +27,8 @@ from headway.kernel.quantity import WHOLE_BP, format_duration
 
 _TWICE: Final = 2.0
 _WIDER: Final = 2.0
+_TELLING: Final = 2 * MINUTE
+"""From then on what came under a deployment says what comes, ms."""
 _LONG: Final = HOUR
 """When proofs take longer than this, `explain` offers what would be faster, ms."""
 
@@ -223,6 +225,7 @@ def missing(
         and (not verdict.question.prove or result.metric in verdict.question.prove)
     ]
     of: dict[str, Forecast | None] = {}
+    shown = {result.metric: result for result in verdict.results}
     for judged in facts.metrics:
         if judged.metric in open_ and _foreseen(judged):
             of[judged.metric] = until(
@@ -232,7 +235,9 @@ def missing(
                 alpha=facts.alpha,
                 floor=deployment.plan.judging.floor,
                 before=spent(judged.metric, evidence),
-                per_second=facts.rate_of(judged.metric) or None,
+                ratio_so_far=shown[judged.metric].log_e_not or 0.0,
+                floor_so_far=shown[judged.metric].log_floor or 0.0,
+                per_second=_pace(judged.metric, deployment, facts, evidence, young) or None,
             )
     # What was foreseen may have come without the proof: then nobody can say how long it takes.
     known = [(found, metric) for metric, found in of.items() if found and found.requests]
@@ -243,33 +248,60 @@ def missing(
     return _still(
         slowest,
         f"{step.until.words()} is proven on {metric}",
-        came=young.get(metric, Young()).n,
+        came=young.get(metric, Young()),
         age=age_of(metric, facts) / SECOND,
         share_bp=step.share_bp,
-        per_second=facts.rate_of(metric),
+        per_second=_pace(metric, deployment, facts, evidence, young),
         metric=metric,
+        now=evidence.now,
     )
+
+
+def _pace(
+    metric: str,
+    deployment: Deployment,
+    facts: Facts,
+    evidence: Evidence,
+    young: Mapping[str, Young],
+) -> float:
+    """Return per second what is new for a metric.
+
+    Conversations that come again and answers without a score are requests, and nothing new: after
+    a while what has come under this deployment says how much of the traffic counts.
+    """
+    pace = facts.rate_of(metric)
+    began = deployment.started_at
+    if began is None or evidence.now < began + _TELLING:
+        return pace
+    came = young.get(metric, Young()).n + sum(
+        sum(n for _, n in tally.bins(arm, metric))
+        if kind_of(metric) is Kind.SCORE
+        else tally.of(arm, MEASURED, 0)
+        for tally in evidence.settled
+        for arm in (CANDIDATE, STABLE)
+    )
+    return min(pace, came * SECOND / (evidence.now - began))
 
 
 def _still(
     lacks: Forecast,
     proof: str,
     *,
-    came: int,
+    came: Young,
     age: float,
     share_bp: int,
     per_second: float,
     metric: str,
+    now: int,
 ) -> Expected:
-    """Say what is to come until a proof; `came`: requests that count at that age, in seconds."""
-    requests = max(0, lacks.requests - came)
+    """Say what is to come until a proof; `came`: what counts at that age (seconds), and when."""
+    requests = max(0, lacks.requests - came.n)
     if requests:
         seconds = requests / per_second + age if per_second else None
         time = f", about {duration_words(seconds)}" if seconds is not None else ""
         sentence = f"about {requests:,} more {requests_of(metric)}{time} until {proof}"
     else:
-        # They came one after the other, and come of age so.
-        seconds = age * lacks.requests / came
+        seconds = ((came.reached(lacks.requests) or now) - now) / SECOND
         sentence = (
             f"enough requests have come: about {duration_words(seconds)} until they are old "
             f"enough to count, and {proof}"

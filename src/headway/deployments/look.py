@@ -41,6 +41,9 @@ LIVING: Final = 5 * SECOND
 """A gateway flushes once a second; one that was silent for so long is not waited for."""
 FIT_EVERY: Final = MINUTE
 _REVISIONS: Final = 200
+_QUIET: Final = 2 * MINUTE
+_QUIET_REQUESTS: Final = 10
+"""Where nothing came for so long, and in the time of so many requests, no more are foreseen."""
 _LATELY: Final = HOUR
 """From how far back on the traffic of a running deployment is taken for that to come, ms."""
 
@@ -208,10 +211,14 @@ def past_of_stable(work: Work, plan: Plan, version: str, now: int) -> Past:
     )
 
 
-def rate_now(work: Work, deployment: Deployment) -> float:
-    """Return the route's requests per second since a deployment began; 0: too few to tell."""
+def rate_now(work: Work, deployment: Deployment, *, expected: float) -> float:
+    """Return the route's requests per second since a deployment began.
+
+    Where those are too few to tell, what was `expected`; where none come any more, 0: then nobody
+    can say how long anything takes.
+    """
     if deployment.started_at is None:
-        return 0.0
+        return expected
     now = work.now()
     began = max(deployment.started_at, now - _LATELY)
     rows = work.measurements.read(
@@ -220,7 +227,10 @@ def rate_now(work: Work, deployment: Deployment) -> float:
         since=began - began % MINUTE,
         until=now + MINUTE,
     )
-    return past_of(rows, version=deployment.version, now=now).per_second
+    rate = past_of(rows, version=deployment.version, now=now).per_second or expected
+    last = max((row.minute + MINUTE for row in rows if row.of_callers), default=began)
+    quiet = now - last > max(_QUIET, _QUIET_REQUESTS * SECOND / rate) if rate else True
+    return 0.0 if quiet else rate
 
 
 def chain_of(

@@ -154,10 +154,11 @@ class DeploymentService:
         with self._reading() as work:
             deployment = work.deployments.get(deployment_id)
             seen = see(work, deployment, self.checks)
-            rate = 0.0 if deployment.finished else rate_now(work, deployment)
+            expected = seen.look.facts.per_second
+            rate = 0.0 if deployment.finished else rate_now(work, deployment, expected=expected)
         look = judged(seen)
         # What was fixed at the start is what is judged by; what is to come depends on today.
-        facts = replace(look.facts, per_second=rate or look.facts.per_second)
+        facts = replace(look.facts, per_second=rate)
         look = replace(look, facts=facts)
         s = look.situation
         evidence = (

@@ -181,6 +181,16 @@ class Young:
     n: int = 0
     counts_at: int | None = None
     """In ms; None: there are none."""
+    coming: tuple[tuple[int, int], ...] = ()
+    """(When, how many of them count from then on), the first ones first."""
+
+    def reached(self, n: int) -> int | None:
+        """Return when so many of them will count, ms; None: they are fewer."""
+        for at, more in self.coming:
+            n -= more
+            if n <= 0:
+                return at
+        return None
 
 
 def unread(counts: Iterable[Count], metric: str, *, epochs: Collection[int], now: int) -> Young:
@@ -202,8 +212,8 @@ def unsettled(
 
 
 def _young(units: Iterable[tuple[int, int]], now: int) -> Young:
-    coming = [(at, n) for at, n in units if at > now]
-    return Young(sum(n for _, n in coming), min((at for at, _ in coming), default=None))
+    coming = tuple(sorted((at, n) for at, n in units if at > now))
+    return Young(sum(n for _, n in coming), coming[0][0] if coming else None, coming)
 
 
 def _units(counts: Iterable[Count], metric: str, epochs: Collection[int]) -> Iterable[Count]:

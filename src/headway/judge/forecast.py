@@ -55,15 +55,19 @@ def until(
     alpha: float = 0.01,
     floor: float = FLOOR,
     before: Sequence[Spent] = (),
+    ratio_so_far: float = 0.0,
+    floor_so_far: float = 0.0,
     per_second: float | None = None,
 ) -> Forecast | None:
     """Say what "not `factor` times worse" will take of a candidate that is like the stable one.
 
     `base_rate`: the stable version's rate of bad units in the last 24 h. `before`: what the steps
     before have collected; for a running step also what it has itself, under its own share.
+    `ratio_so_far`, `floor_so_far`: ln E' and ln F as they stand; one that is ahead of what its
+    counts would be expected to bring has less to go.
     """
-    by_ratio = _until_ratio(share_bp, factor, base_rate, alpha, before)
-    by_floor = _until_floor(share_bp, factor, base_rate, alpha, floor, before)
+    by_ratio = _until_ratio(share_bp, factor, base_rate, alpha, before, ratio_so_far)
+    by_floor = _until_floor(share_bp, factor, base_rate, alpha, floor, before, floor_so_far)
     requests = min(by_ratio, by_floor)
     by = Proof.FLOOR if by_floor <= by_ratio else Proof.RATIO
     return _forecast(requests, share_bp, per_second, by)
@@ -132,7 +136,12 @@ def divergence(x: float, y: float) -> float:
 
 
 def _until_ratio(
-    share_bp: int, factor: float, base_rate: float, alpha: float, before: Sequence[Spent]
+    share_bp: int,
+    factor: float,
+    base_rate: float,
+    alpha: float,
+    before: Sequence[Spent],
+    so_far: float,
 ) -> float:
     pi = share_bp / WHOLE_BP
     if not 0 < pi < 1 or factor <= 1 or base_rate <= 0:
@@ -142,7 +151,7 @@ def _until_ratio(
         for spent in before
         if 0 < (share := spent.share_bp / WHOLE_BP) < 1
     )
-    needed = log(2 / alpha) + _GRID - had
+    needed = log(2 / alpha) + _GRID - max(had, _ahead(so_far, _GRID))
     return max(0.0, needed / divergence(pi, _hit(pi, factor)) / base_rate)
 
 
@@ -153,12 +162,19 @@ def _until_floor(
     alpha: float,
     floor: float,
     before: Sequence[Spent],
+    so_far: float,
 ) -> float:
     t = threshold(factor, floor)
     if base_rate > t / 4:
         return inf
-    units = (log(2 / alpha) + _FLOOR_GRID) / -log(1 - t) - sum(spent.units for spent in before)
-    return max(0.0, units / (share_bp / WHOLE_BP))
+    had = sum(spent.units for spent in before) * -log(1 - t)
+    needed = log(2 / alpha) + _FLOOR_GRID - max(had, _ahead(so_far, _FLOOR_GRID))
+    return max(0.0, needed / -log(1 - t) / (share_bp / WHOLE_BP))
+
+
+def _ahead(so_far: float, grid: float) -> float:
+    """Return what a proof has that stands so high; one that is not above 1 has nothing."""
+    return so_far + grid if so_far > 0 else 0.0
 
 
 def _hit(share: float, times: float) -> float:
