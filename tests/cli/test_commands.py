@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import click
+import httpx2
 import pytest
 from click.testing import CliRunner
 from tests.cli.conftest import Shell
@@ -346,3 +347,22 @@ def test_a_price_that_no_version_pays_is_kept_with_a_warning(shell: Shell) -> No
     assert shell("prices set llama --host 127.0.0.1 --in 1").stderr == ""
     assert told in shell("prices set llama --host api.openai.com --in 1").stderr
     assert "no version calls a model of that name anywhere" in shell("prices set b --in 1").stderr
+
+
+def test_a_rollback_to_nothing_is_told_without_a_pointer_into_what_nobody_wrote(
+    shell: Shell,
+) -> None:
+    shell.done("models create bot")
+    shell.done(f"versions create bot 1.0.0 {TARGET} a")
+    arms = [{"key": "stable", "version": "1.0.0", "share_bp": 10_000}]
+    httpx2.put(
+        f"{shell.url}/api/v1/routes/bot/production",
+        json={"rules": [{"arms": arms}]},
+        headers={"Authorization": f"Bearer {shell.key}"},
+    ).raise_for_status()
+
+    answer = shell("rollback start bot --why because")
+
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("Error: 422: bot")
+    assert "has nothing before it: name a version instead" in answer.stderr

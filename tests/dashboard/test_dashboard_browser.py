@@ -181,6 +181,8 @@ def test_times_are_of_the_readers_zone_with_utc_on_hover(served: Served, visit: 
     # 2027-01-15 08:02 UTC
     time = page.locator(".moving time").first
     expect(time).to_contain_text("13:3")
+    expect(time).to_contain_text("GMT+5:30")
+    expect(page.locator("#as-of")).to_contain_text("GMT+5:30")
     assert (time.get_attribute("title") or "").startswith("2027-01-15 08:0")
 
 

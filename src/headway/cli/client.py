@@ -166,7 +166,7 @@ def check(answer: httpx2.Response) -> None:
         problem = {}
     words = problem.get("detail") or problem.get("title") or answer.reason_phrase
     places = [
-        f"{fault.get('pointer') or 'body'}: {fault.get('detail')}"
+        f"{fault['pointer']}: {fault.get('detail')}" if fault.get("pointer") else fault["detail"]
         for fault in problem.get("errors", ())
     ]
     raise kind(f"{answer.status_code}: {'; '.join(places) or words}")

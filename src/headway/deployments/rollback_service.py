@@ -185,9 +185,7 @@ def _previous(work: Work, current: Route, active: Deployment | None) -> Target:
             return change.passing_over([f"{each}" for each in passed_over], target)
         passed_over[target.version] = None
     corrupt = f" but {', '.join(map(str, passed_over))}, which is corrupt" if passed_over else ""
-    raise Invalid.at(
-        "/to", f"{current.name} has nothing before it{corrupt}: name a version instead"
-    )
+    raise Invalid.at("", f"{current.name} has nothing before it{corrupt}: name a version instead")
 
 
 def _time(text: str) -> int:

@@ -57,8 +57,8 @@ class OnnxRuntime:
             import onnxruntime as ort  # noqa: PLC0415 - an extra, 18 MB
         except ImportError as error:
             raise CannotLoad(
-                "models in ONNX need the extra: pip install 'headway[onnx]' "
-                "(there is none for Alpine and for Intel Macs)"
+                "models in ONNX need an extra: install headway[onnx], in the clone "
+                "`pip install '.[onnx]'` (there is none for Alpine and for Intel Macs)"
             ) from error
         self._np, self._ort = np, ort
 

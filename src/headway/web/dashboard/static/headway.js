@@ -4,7 +4,8 @@
 
 const QUIET_MS = 12000; // the server speaks at least every ten seconds
 const POLL_MS = 5000;
-const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+// The command line says UTC, this page the reader's own time: each says which.
+const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short" };
 const page = document.getElementById("page");
 const connection = document.getElementById("connection");
 const lost = document.getElementById("lost");
