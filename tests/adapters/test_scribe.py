@@ -236,6 +236,32 @@ def test_faults_of_our_own_are_reported_and_those_of_a_store_are_not(tmp_path: P
     assert process.faults == ["flush: a fault of ours"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\0\0\0\2{]",
+        b"\0\0\0\1\xff",
+        b"\0\0\0\0",
+        b"\0\0\0\2[]",
+    ],
+)
+def test_a_connection_that_brings_no_call_is_closed_with_one_line(
+    tmp_path: Path, sent: bytes
+) -> None:
+    path = tmp_path / "s"
+    process, client = Process(path, Heard()), ScribeBySocket(path)
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(5)
+        stranger.connect(str(path))
+        stranger.sendall(sent)
+        assert stranger.recv(1) == b""
+
+    assert [fault.partition(":")[0] for fault in process.faults] == ["frame"]
+    assert client.flush(batch()) is True
+    client.close()
+    process.end()
+
+
 def test_a_scribe_that_is_not_there_took_nothing(tmp_path: Path) -> None:
     client = ScribeBySocket(tmp_path / "s")
     client.await_it(0.05)

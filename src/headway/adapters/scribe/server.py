@@ -31,8 +31,11 @@ class Listener:
     def _answer_all(self, connection: socket.socket) -> None:
         # A gateway that is gone has taken back, or will repeat, what it was not answered.
         with connection, suppress(OSError):
-            while (asked := receive(connection)) is not None:
-                send(connection, self._answer(asked))
+            try:
+                while (asked := receive(connection)) is not None:
+                    send(connection, self._answer(_call(asked)))
+            except ValueError as error:  # no gateway of ours wrote that
+                self.report("frame", error)
 
     def _answer(self, asked: dict[str, Any]) -> Mapping[str, object]:
         call = str(asked.pop("call", ""))
@@ -64,3 +67,10 @@ class Listener:
                 return None
             case _:
                 raise LookupError(f"nobody knows {call!r}")
+
+
+def _call(message: object) -> dict[str, Any]:
+    """Return a message that is a call, or raise `ValueError`."""
+    if not isinstance(message, dict):
+        raise ValueError(f"a call was to be an object, and is {type(message).__name__}")  # noqa: TRY004 - as of any bytes that are no call
+    return message
