@@ -244,6 +244,42 @@ def test_database_that_never_answered_is_not_said_to_answer_at_the_end(store: St
     assert process.log == ["the database does not answer"]
 
 
+def test_database_that_is_read_and_not_written_is_not_well(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    process.step()
+    store.fails = {"flush"}
+    for _ in range(9):
+        process.step(0.25)
+        process.step(0.75)  # reads go well all the time
+    said = process.reporter.state()
+    assert said["ok"] is False
+    assert (said["last_read_ms_ago"], said["last_flush_ms_ago"]) == (0, 9_000)
+    assert process.log == ["the database does not answer"]
+    store.fails = set()
+    process.step()
+    assert process.reporter.state()["ok"] is True
+    assert process.log == ["the database does not answer", "the database answers again"]
+
+
+def test_database_that_does_not_answer_at_all_is_well_for_five_seconds(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    process.step()
+    process.now += 4.9  # the thread waits for an answer
+    assert process.reporter.state()["ok"] is True
+    process.now += 0.2
+    assert process.reporter.state()["ok"] is False
+
+
+def test_database_of_an_idle_gateway_stays_well(store: Store) -> None:
+    process = Process(store)
+    process.reporter.start()
+    for _ in range(100):
+        process.step(0.2)
+        assert process.reporter.state()["ok"] is True
+
+
 @pytest.mark.parametrize("where", ["commit", "after"])
 def test_flush_of_unknown_outcome_goes_again_as_it_was(store: Store, where: str) -> None:
     process = Process(store)

@@ -32,8 +32,23 @@ LIVING: Final = 5 * SECOND
 AWAY: Final = 1_000
 """What a gateway adds to the last number it knows, when it starts without the database."""
 
+FRESH: Final = 5 * SECOND
+"""How old the last good read and the last good flush may be for the database to be called well."""
+
 Log = Callable[[str, Mapping[str, Any]], None]
 """Takes what happened and its circumstances, for the log."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """How it went with one of the two things that a database must do: be read, and be written."""
+
+    last_good: int = 0
+    failing_since: int | None = None
+
+    def age(self, now: int) -> int | None:
+        """Return how long ago it went well; None: never."""
+        return now - self.last_good if self.last_good else None
 
 
 @dataclass(kw_only=True)
@@ -75,9 +90,8 @@ class Reporter:
     _next_poll: float = 0.0
     _next_flush: float = 0.0
     _acknowledged: int = -1
-    _last_good: int = 0
-    _failing: bool = False
-    _failing_since: int = 0
+    _reads: _Side = field(default_factory=_Side)
+    _writes: _Side = field(default_factory=_Side)
     _told: bool = False
 
     def start(self) -> None:
@@ -88,7 +102,7 @@ class Reporter:
         self.accumulator.spender = self.boot
         kept = self.file.load() if self.file is not None else None
         known = kept[1] if kept is not None else 0
-        if self._attempt("register", lambda: self._register(at_least=known)):
+        if self._attempt("register", lambda: self._register(at_least=known), self._writes):
             self._attempt("read the routes", self._poll)
             self._attempt("hear the others", self._listen)
         if not self._registered:
@@ -111,11 +125,11 @@ class Reporter:
             self._next_poll = now + POLL_SECONDS
             self._attempt("read the routes", self._poll)
         # A change of the routes is acknowledged at once, unless nobody is there to hear it.
-        changed = self.applied() != self._acknowledged and not self._failing
+        changed = self.applied() != self._acknowledged and self._well()
         if now >= self._next_flush or changed:
             self._next_flush = now + FLUSH_SECONDS
             self.flush()
-            if not self._failing:
+            if self._well():
                 self._attempt("hear the others", self._listen)
 
     def run(self, stop: threading.Event, monotonic: Callable[[], float]) -> None:
@@ -125,42 +139,56 @@ class Reporter:
             stop.wait(self._rest(monotonic()))
         self.flush()
         if self._registered:
-            self._attempt("sign off", self._sign_off)
+            self._attempt("sign off", self._sign_off, self._writes)
 
     def _rest(self, now: float) -> float:
         """Return how long nothing is due; each waking costs the requests a warm cache."""
-        if self._generation != self._acknowledged and not self._failing:
+        if self._generation != self._acknowledged and self._well():
             return _SOON  # the loop is about to answer by what it was given
         return max(0.0, min(self._next_poll, self._next_flush) - now)
 
     def state(self) -> dict[str, Any]:
         """Return what `/readyz` says of the database."""
-        age = self.clock() - self._last_good if self._last_good else None
-        return {"ok": self._registered and not self._failing, "last_answer_ms_ago": age}
+        now = self.clock()
+        read, flush = self._reads.age(now), self._writes.age(now)
+        ages = [age for age in (read, flush) if age is not None]
+        # By their age: a thread that waits for an answer knows of no failure yet.
+        fresh = len(ages) == 2 and max(ages) < FRESH
+        return {
+            "ok": self._registered and self._well() and fresh,
+            "last_answer_ms_ago": min(ages, default=None),
+            "last_read_ms_ago": read,
+            "last_flush_ms_ago": flush,
+        }
 
-    def _attempt(self, what: str, work: Callable[[], None]) -> bool:
+    def _well(self) -> bool:
+        return self._reads.failing_since is None and self._writes.failing_since is None
+
+    def _attempt(self, what: str, work: Callable[[], None], side: _Side | None = None) -> bool:
+        side = side or self._reads
         try:
             work()
         except Exception as error:  # noqa: BLE001 - a store may fail in any way; traffic goes on
-            self._failed(what, error)
+            self._failed(what, error, side)
             return False
-        self._worked()
+        self._worked(side)
         return True
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, what: str, error: Exception, side: _Side) -> None:
         now = self.clock()
-        if not self._failing:
-            self._failing, self._failing_since, self._told = True, now, False
+        if side.failing_since is None:
+            side.failing_since = now
         # A first start waits for the schema, a fail-over takes a moment: no word of either.
-        if not self._told and now - self._failing_since >= PATIENCE:
+        if not self._told and now - side.failing_since >= PATIENCE:
             self._told = True
             self.log("the database does not answer", {"what": what, "error": type(error).__name__})
 
-    def _worked(self) -> None:
-        if self._failing and self._told:
+    def _worked(self, side: _Side) -> None:
+        side.failing_since = None
+        side.last_good = self.clock()
+        if self._told and self._well():
+            self._told = False
             self.log("the database answers again", {})
-        self._failing = False
-        self._last_good = self.clock()
 
     def _register(self, *, at_least: int) -> None:
         try:
@@ -212,7 +240,7 @@ class Reporter:
     def flush(self) -> None:
         """Hand over what was seen since the last time."""
         if not self._registered and not self._attempt(
-            "register", lambda: self._register(at_least=self.number)
+            "register", lambda: self._register(at_least=self.number), self._writes
         ):
             return
         applied = self.applied()
@@ -228,13 +256,13 @@ class Reporter:
             self._forgotten()
             return
         except Exception as error:  # noqa: BLE001 - see `_attempt`
-            self._failed("flush", error)
+            self._failed("flush", error, self._writes)
             if again or isinstance(error, OutcomeUnknown):
                 self._unknown = batch
             else:
                 self.accumulator.merge_back(batch)
             return
-        self._worked()
+        self._worked(self._writes)
         self._unknown = None
         if taken or again:
             # A repeat that was not taken was taken the first time.
