@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from headway.kernel.errors import Refused
 from headway.persistence.engine import Database, open_database
-from headway.persistence.schema import Schema, upgrade
+from headway.persistence.schema import upgrade
 from headway.wiring.database import await_schema
 
 
@@ -33,26 +34,50 @@ class Looks(threading.Event):
         return False
 
 
-def test_tables_that_are_being_made_are_waited_for(database: Database) -> None:
+def no_word(words: str) -> None:
+    raise AssertionError(words)
+
+
+def test_tables_that_are_being_made_are_waited_for_without_a_word(database: Database) -> None:
     looks = Looks(lambda: upgrade(database))
 
-    assert await_schema(database, looks, seconds=60) is None
+    assert await_schema(database, looks, report=no_word, seconds=60)
     assert looks.paused == 3
 
 
-def test_tables_that_nobody_makes_are_not_waited_for_for_ever(database: Database) -> None:
-    clock = iter([0.0, 10.0, 20.0, 30.0])
+def test_tables_that_nobody_makes_are_told_once_and_waited_for(database: Database) -> None:
+    clock, said = iter([0.0, 10.0, 30.0]), list[str]()
+    looks = Looks(lambda: upgrade(database))
 
-    still = await_schema(database, Looks(), seconds=30, monotonic=lambda: next(clock))
+    assert await_schema(
+        database, looks, report=said.append, seconds=30, monotonic=lambda: next(clock)
+    )
 
-    assert still is Schema.FRESH
+    assert said == ["schema: fresh"]
+    assert looks.paused == 3
 
 
-def test_a_database_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "headway.db").mkdir()
+def test_nothing_is_done_before_a_database_answers_what_its_tables_are(tmp_path: Path) -> None:
+    file = tmp_path / "headway.db"
+    file.mkdir()
+    with open_database(f"sqlite:///{file}", pool_size=1) as database:
+
+        def there() -> None:
+            file.rmdir()
+            upgrade(database)
+
+        assert await_schema(database, looks := Looks(there), report=no_word, seconds=60)
+    assert looks.paused == 3
+
+
+def test_tables_of_a_newer_version_are_refused_at_once(database: Database) -> None:
+    upgrade(database)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
     looks = Looks()
-    with open_database(f"sqlite:///{tmp_path / 'headway.db'}", pool_size=1) as broken:
-        assert await_schema(broken, looks, seconds=60) is None
+    with pytest.raises(Refused, match="a newer version of Headway has been here"):
+        await_schema(database, looks, report=no_word, seconds=60)
     assert looks.paused == 0
 
 
@@ -60,4 +85,4 @@ def test_a_process_that_is_told_to_end_waits_no_longer(database: Database) -> No
     ended = threading.Event()
     ended.set()
 
-    assert await_schema(database, ended, seconds=60) is None
+    assert not await_schema(database, ended, report=no_word, seconds=60)

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -15,7 +15,7 @@ from headway.auth.role import Role
 from headway.auth.rootkey import Purpose, RootKey
 from headway.auth.service import KeyService, Wish
 from headway.kernel.clock import utc_now
-from headway.kernel.errors import HeadwayError, StorageUnavailable, Unavailable
+from headway.kernel.errors import HeadwayError, Refused, StorageUnavailable, Unavailable
 from headway.persistence.engine import Database, open_database
 from headway.persistence.schema import Schema, check_schema
 from headway.persistence.schema import upgrade as upgrade_schema
@@ -116,23 +116,32 @@ def await_schema(
     database: Database,
     ended: threading.Event,
     *,
+    report: Callable[[str], None],
     seconds: float,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Schema | None:
-    """Wait until the schema is this version's; return what it still is when the time is over.
+) -> bool:
+    """Wait until the schema is this version's, and say whether it is: else somebody ended us.
 
-    A database that does not answer, or that a newer version has changed, is not waited for: what
-    is wrong with it is told to whoever asks it something.
+    Before it is known to be ours nothing may be written: a newer version's tables may look like
+    ours and mean something else. `report` hears once what is missing after so many `seconds`.
+    Raise `Refused` for a schema that this version does not know.
     """
-    until = monotonic() + seconds
-    schema: Schema | None = None
+    until: float | None = monotonic() + seconds
     while True:
-        with suppress(HeadwayError):  # a table that is being made may be locked for a moment
+        try:
             schema = check_schema(database)
-        if schema in {None, Schema.CURRENT} or ended.wait(_LOOK_SECONDS):
-            return None
-        if monotonic() >= until:
-            return schema
+            if schema is Schema.CURRENT:
+                return True
+            words = f"schema: {schema}"
+        except Refused:
+            raise
+        except HeadwayError as error:  # a table that is being made may be locked for a moment
+            words = str(error)
+        if until is not None and monotonic() >= until:
+            until = None
+            report(words)
+        if ended.wait(_LOOK_SECONDS):
+            return False
 
 
 def describe(settings: Settings) -> str:
