@@ -22,6 +22,7 @@ lost:
 """
 
 import json
+import math
 import os
 import resource
 import secrets
@@ -44,6 +45,8 @@ _GOOD_LIFE: Final = 10.0
 """Seconds after which earlier deaths are forgotten."""
 _STOP_AT_LAST: Final = 10.0
 _IDLE: Final = 1.0
+_ENDS_WITHIN: Final = 3.0
+"""Seconds that a child has which holds nothing, before it is killed."""
 _READY_WITHIN: Final = 60.0
 """Seconds that a successor has to listen and to have its routes."""
 _ENDS_US: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -99,6 +102,8 @@ class _Running:
     """It lived well before: what is wrong since then must not end the traffic of the others."""
     before: int | None = None
     """How the process before this one ended."""
+    ends_by: float = math.inf
+    """It was told to end, for a renewal, and is killed then. Infinite: if it ends, it died."""
 
 
 @dataclass(slots=True)
@@ -141,6 +146,8 @@ class Supervisor:
     _heard: int = 0
     _turns: deque[_Running] = field(default_factory=deque)
     """Whom a successor is still to be started for."""
+    _outdated: bool = False
+    """Children that hold nothing are to be renewed."""
     _successor: _Successor | None = None
     _leaving: list[_Leaving] = field(default_factory=list)
 
@@ -220,6 +227,10 @@ class Supervisor:
         if running.process is not None:
             _let_go(running.process)
         running.process, running.before = None, code
+        if running.ends_by < math.inf:
+            running.ends_by, running.again_at = math.inf, now
+            self.say(f"{running.child.name} was ended, to be renewed")
+            return
         lived = now - running.born > _GOOD_LIFE
         running.served = running.served or lived
         if code == MISCONFIGURED and not running.served:
@@ -243,13 +254,19 @@ class Supervisor:
     def _renew(self) -> None:
         """Bring the renewal on by what has happened since the last look."""
         now = time.monotonic()
+        in_round = bool(self._turns or self._successor or self._leaving)
         if self._heard != self._asked:
             self._heard = self._asked
             places = [r for r in self._running if r.child.listens]
             self._turns.extend(r for r in places if r not in self._turns)
-            for running in self._running:
-                if running.child.holds_nothing and running.process is not None:
-                    running.process.terminate()
+            self._outdated = True
+        # Once in a round: who asks without end would else have one that never comes up.
+        if self._outdated and not in_round:
+            self._outdated = False
+            self._end_what_holds_nothing(now)
+        for running in self._running:
+            if running.process is not None and now >= running.ends_by:
+                running.process.kill()
         for leaving in list(self._leaving):
             if leaving.process.poll() is not None:
                 _let_go(leaving.process)
@@ -260,6 +277,12 @@ class Supervisor:
             self._look_at(successor, now)
         elif self._turns and not self._leaving:
             self._start_successor(self._turns.popleft(), now)
+
+    def _end_what_holds_nothing(self, now: float) -> None:
+        for running in self._running:
+            if running.child.holds_nothing and running.process is not None:
+                running.process.terminate()
+                running.ends_by = now + _ENDS_WITHIN
 
     def _start_successor(self, place: _Running, now: float) -> None:
         if place.process is None:

@@ -1,13 +1,17 @@
 """What the supervisor's children start with, and how the supervisor ends."""
 
+import math
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import httpx2
 from tests.chaos.running import until
@@ -153,3 +157,112 @@ def test_a_headway_that_another_program_started_ends_with_it_and_reads_nothing_o
     assert serve.returncode == 0
     assert not [p for kind in ("control", "gateway", "runner") for p in processes_of(data, kind)]
     assert "no such table" not in said.read_text()  # on a first start control makes them meanwhile
+
+
+@contextmanager
+def supervised(*children: Child) -> Iterator[tuple[Supervisor, list[str]]]:
+    """Supervise processes that do nothing but live."""
+    said: list[str] = []
+    with socket.socket() as listener:
+        supervisor = Supervisor(children, listener, {}, {}, 0, drain_s=0, say=said.append)
+        supervisor._running = [_Running(child, process=living()) for child in children]
+        yield supervisor, said
+        for running in supervisor._running:
+            if running.process is not None:
+                ended(running.process)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait(10)
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def living(words: str = "") -> "subprocess.Popen[bytes]":
+    """Start a process that lives until it is ended, after it has done what the words say."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{words}\nimport sys; print(flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    with process.stdout as told:
+        told.readline()
+    return process
+
+
+SCRIBE: Final = Child("scribe", ("--version",), holds_nothing=True)
+GATEWAY: Final = Child("gateway 1", ("--version",), listens=True)
+
+
+def test_an_end_that_was_asked_for_is_no_death_and_waits_for_nothing() -> None:
+    with supervised(SCRIBE) as (supervisor, said):
+        [scribe] = supervisor._running
+        scribe.deaths, scribe.born = 7, 99.0
+        supervisor._ask_renewal()
+        supervisor._renew()
+        assert scribe.process is not None
+        supervisor._died(scribe, scribe.process.wait(10), now=100.0)
+
+        assert (scribe.deaths, scribe.again_at) == (7, 100.0)
+        assert said == ["scribe was ended, to be renewed"]
+        supervisor._died(scribe, 1, now=100.5)
+        assert scribe.again_at > 110
+
+
+def test_who_does_not_end_for_a_renewal_is_killed() -> None:
+    with supervised(SCRIBE) as (supervisor, _):
+        [scribe] = supervisor._running
+        stands_still = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        assert scribe.process is not None
+        ended(scribe.process)
+        deaf = scribe.process = living(stands_still)
+        supervisor._ask_renewal()
+        supervisor._renew()
+        assert scribe.ends_by > time.monotonic()
+        assert deaf.poll() is None
+
+        scribe.ends_by = 0.0  # seconds later
+        supervisor._renew()
+        assert deaf.wait(10) == -signal.SIGKILL
+
+
+def test_who_asks_for_renewals_without_end_renews_the_scribe_once_a_round() -> None:
+    with supervised(SCRIBE, GATEWAY) as (supervisor, _):
+        [scribe, _gateway] = supervisor._running
+        supervisor._ask_renewal()
+        supervisor._renew()
+        assert scribe.process is not None
+        supervisor._died(scribe, scribe.process.wait(10), now=100.0)
+        scribe.process = fresh = living()
+        for _ in range(5):
+            supervisor._ask_renewal()
+            supervisor._renew()
+        assert scribe.ends_by == math.inf
+        assert fresh.poll() is None
+
+        # The gateway's successor says its version, and ends: that round is over, the next begins.
+        while scribe.ends_by == math.inf:
+            supervisor._renew()
+        assert fresh.wait(10) == -signal.SIGTERM
+
+
+def test_a_scribe_before_tables_of_a_newer_version_writes_nothing_and_says_why(
+    tmp_path: Path,
+) -> None:
+    settings = os.environ | {"HEADWAY_DATA": str(tmp_path)}
+    words = [sys.executable, "-P", "-m", "headway.cli"]
+    subprocess.run([*words, "db", "upgrade"], env=settings, check=True, timeout=60)
+    with closing(sqlite3.connect(tmp_path / "headway.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+
+    scribe = subprocess.run(
+        [*words, "scribe"], env=settings, check=False, capture_output=True, timeout=60
+    )
+
+    assert scribe.returncode == MISCONFIGURED
+    assert b"a newer version of Headway has been here" in scribe.stderr
+    assert b"Traceback" not in scribe.stderr
+    assert not (tmp_path / "run" / "scribe.sock").exists()
