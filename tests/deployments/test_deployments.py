@@ -494,6 +494,23 @@ def test_check_that_fails_is_tried_again_until_it_passes(world: World) -> None:
     assert world.shares() == {"1.1.0": 10_000}
 
 
+def test_status_says_why_a_check_fails_how_often_it_was_asked_and_until_when(
+    world: World,
+) -> None:
+    deployment = world.deploy("1.1.0", CHECKED)
+    world.tick()
+    begun = world.row(deployment).since
+    world.courier(ok=False, detail="no such file")
+    first: Any = world.deployments.status(deployment.id)["next"]
+    assert "check loads failed 1 time, the last time: no such file" in first["what"]
+    world.later(2 * SECOND)
+    world.tick()  # asked again, not answered yet
+    again: Any = world.deployments.status(deployment.id)["next"]
+    assert again["what"] == "check loads failed 1 time, the last time: no such file"
+    assert again["gives_up_at"] == begun + MINUTE
+    assert again["expected_at"] is None
+
+
 def test_check_that_keeps_failing_ends_it_and_no_route_was_published(world: World) -> None:
     revision = world.route().revision
     deployment = world.deploy("1.1.0", CHECKED)

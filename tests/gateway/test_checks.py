@@ -6,7 +6,7 @@ import pytest
 from tests.gateway.conftest import Traffic
 
 from headway.adapters.carriers import ThroughGateway
-from headway.deployments.checks.smoke import question_of
+from headway.deployments.checks.smoke import smoke
 from headway.registry.model import Version
 from headway.registry.signature import Signature
 from headway.registry.target import target_from_document
@@ -33,7 +33,9 @@ def checked(traffic: Traffic, target: dict[str, Any], signature: Signature | Non
         route_of("other", [("stable", "1.0.0", 10_000)]), versions={("bot", "1.0.0"): target}
     )
     told = {"model": "bot", "version": "1.0.0", "environment": "production"}
-    return ThroughGateway(traffic.gateway.url, CHECK_SECRET).ask({**told, **question_of(version)})
+    return ThroughGateway(traffic.gateway.url, CHECK_SECRET).ask(
+        {**told, **(smoke.ask(version) or {})}
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,4 +124,7 @@ def test_a_check_says_what_a_newcomer_did_wrong_and_quotes_no_secret(
 
     told = checked(traffic, traffic.target())
 
-    assert told["detail"] == f"1.0.0 answered /v1/chat/completions with 502: {words}"
+    host = traffic.provider.root.removeprefix("http://")
+    assert told["detail"] == (
+        f"1.0.0 answered /v1/chat/completions with 502: {words} (its base URL is at {host})"
+    )

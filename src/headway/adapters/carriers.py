@@ -54,8 +54,11 @@ class ThroughGateway:
         except httpx2.HTTPError as error:
             raise Unavailable(f"no gateway answers: {type(error).__name__}") from error
         ok = answer.status_code == 200
+        host = f" (its base URL is at {payload['host']})" if payload.get("host") else ""
         detail = (
-            "" if ok else f"{version} answered {path} with {answer.status_code}: {_words(answer)}"
+            ""
+            if ok
+            else f"{version} answered {path} with {answer.status_code}: {_words(answer)}{host}"
         )
         return {"ok": ok, "detail": detail}
 

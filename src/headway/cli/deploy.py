@@ -153,6 +153,12 @@ def show_deployment(deployment: str | None, output: str) -> None:
                     d["next"] and d["next"]["expected_at"] and moment(d["next"]["expected_at"])
                 ),
             ),
+            (
+                "gives up",
+                lambda d: (
+                    d["next"] and d["next"]["gives_up_at"] and moment(d["next"]["gives_up_at"])
+                ),
+            ),
             ("then", lambda d: d["next"] and d["next"]["after"]),
             ("finished", lambda d: d["finished_at"] and moment(d["finished_at"])),
         ],

@@ -172,6 +172,8 @@ class Situation:
     intents: tuple[Intent, ...] = ()
     """Not yet settled, oldest first."""
     vetoes: tuple[Veto, ...] = ()
+    failed: Mapping[str, Answer] = field(default_factory=dict)
+    """By check that is being asked again: what came of it the time before."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """By check: what came of the last time that the present step's checks were asked."""
     behind: tuple[str, ...] = ()
@@ -347,7 +349,16 @@ def _check(s: Situation, step: Check) -> Decision:
         if s.now >= s.progress.asked_at + pause:
             because = f"{_why_not(s, missing, step.within)}; asked again"
             return Decision(act=Ask(tuple(missing)), because=because)
-    return Decision(act=Wait(), because=f"waiting for check {', '.join(missing)}")
+    return Decision(act=Wait(), because=_waits_for(s, missing))
+
+
+def _waits_for(s: Situation, missing: list[str]) -> str:
+    for name in missing:
+        if last := s.answers.get(name) or s.failed.get(name):
+            times = s.progress.tried - (name not in s.answers)
+            said = f"check {name} failed {times} time{'s' if times != 1 else ''}, the last time: "
+            return f"{said}{last.detail or 'no reason given'}"
+    return f"waiting for check {', '.join(missing)}"
 
 
 def _passed(s: Situation, name: str) -> bool:

@@ -234,6 +234,7 @@ def _next(
     deployment, s = look.deployment, look.situation
     if deployment.finished:
         return None
+    gives_up_at: int | None = None
     what, at = decision.because.replace(" | ", "; "), None
     step = deployment.step
     forecast: Expected | None = None
@@ -241,7 +242,7 @@ def _next(
         if isinstance(step, Watch):
             at = deployment.since + step.for_
         elif isinstance(step, Check):
-            at = deployment.since + step.within
+            gives_up_at = deployment.since + step.within
         elif isinstance(step, Send) and step.until is None and step.lasts:
             at = deployment.since + step.lasts
         elif evidence is not None and s.verdict is not None and not s.frozen:
@@ -263,6 +264,7 @@ def _next(
         "requests": None if forecast is None else forecast.requests,
         "metric": None if forecast is None else forecast.metric,
         "seconds": None if at is None else max(0.0, round((at - s.now) / SECOND, 1)),
+        "gives_up_at": gives_up_at,
         "after": _after(deployment),
     }
 

@@ -89,7 +89,8 @@ def see(
         switched_off=bool(progress.published and current and not current.enabled),
         intents=tuple(work.intents.waiting(deployment.id)),
         vetoes=tuple(veto for veto in work.vetoes.of(deployment.id) if veto.arm == CANDIDATE),
-        answers=_answers(deployment, progress, messages, checks),
+        answers=_answers(deployment, progress.tried, progress, messages, checks),
+        failed=_answers(deployment, progress.tried - 1, progress, messages, checks),
         behind=tuple(row.boot for row in living if row.applied_generation < progress.generation),
         probe=_probe(progress, messages),
         good=_good(work, deployment, progress, now),
@@ -296,20 +297,21 @@ def _asks(deployment: Deployment) -> bool:
 
 def _answers(
     deployment: Deployment,
+    tried: int,
     progress: Progress,
     messages: Sequence[Message],
     checks: Mapping[str, CheckKind],
 ) -> dict[str, Answer]:
-    """Return what the checks of the present step said the last time that they were asked."""
+    """Return what the checks of the present step said when they were asked for that time."""
     step = deployment.step
-    if not isinstance(step, Check):
+    if not isinstance(step, Check) or not tried:
         return {}
     by_key = {message.key: message for message in messages}
     found = {}
     for name in step.names:
         if name in progress.passed:
             continue
-        message = by_key.get(check_key(deployment, name, progress.tried))
+        message = by_key.get(check_key(deployment, name, tried))
         if name not in checks:
             found[name] = Answer(ok=False, detail="no check of that name is installed")
         elif message is not None and message.answered_at is not None:

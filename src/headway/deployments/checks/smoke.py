@@ -16,6 +16,7 @@ that the version's own provider takes, so that nothing but the version is tried.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from headway.deployments.checks import Answer
 from headway.kernel.canonical import Json
@@ -33,13 +34,20 @@ _ZEROS: Final[Mapping[str, Json]] = {"BOOL": False, "BYTES": ""}
 @dataclass(frozen=True, slots=True)
 class Smoke:
     def ask(self, version: Version) -> Mapping[str, Json] | None:
-        return question_of(version)
+        return {**question_of(version), "host": _host_of(version)}
 
     def read(self, answer: Json) -> Answer:
         return Answer.read(answer)
 
 
 smoke: Final = Smoke()
+
+
+def _host_of(version: Version) -> str:
+    """Return whom the version calls: its base URL's host and port, with no path or password."""
+    if isinstance(version.target, LocalTarget):
+        return ""
+    return urlsplit(version.target.base_url).netloc.rpartition("@")[2]
 
 
 def question_of(version: Version) -> Mapping[str, Json]:

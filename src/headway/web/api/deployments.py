@@ -182,6 +182,8 @@ class NextShown(Told):
     metric: str | None
     """The one whose proof takes longest."""
     seconds: float | None
+    gives_up_at: Time | None
+    """Until when checks that fail are asked again; then the step's `else` decides."""
     after: str | None
 
 
@@ -497,6 +499,7 @@ _TIMES: Final = frozenset(
         "started_at",
         "finished_at",
         "expected_at",
+        "gives_up_at",
         "counts_at",
         "retry_at",
     }
