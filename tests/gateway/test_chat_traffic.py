@@ -475,6 +475,8 @@ def test_models_are_listed_in_both_shapes(traffic: Traffic) -> None:
     assert traffic.client().models.retrieve("bot@1.0.0").id == "bot@1.0.0"
     with pytest.raises(openai.NotFoundError):
         traffic.client().models.retrieve("nope")
+    status, _, _ = raw(traffic, "GET", "/v1/models?limit=%C2%B2", anthropic_version="2026-10-21")
+    assert status == 400  # a digit, but no number
     _, _, body = raw(traffic, "GET", "/v1/models?limit=1", anthropic_version="2026-10-21")
     page = json.loads(body)
     assert page["data"][0]["type"] == "model"

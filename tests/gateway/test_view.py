@@ -46,6 +46,12 @@ def test_names_are_found_without_regard_to_case() -> None:
     assert named(view, "CHAMPION") == "1.0.0"
 
 
+def test_letters_that_only_fold_to_a_name_name_nobody() -> None:
+    view = compiled(["1.0.0"], aliases={("Bot", "kind"): "1.0.0"})
+    assert named(view, "KIND") == "1.0.0"
+    assert named(view, "\N{KELVIN SIGN}ind") is None
+
+
 @pytest.mark.parametrize("name", ["1.1.0", "latest"])
 def test_no_alias_takes_the_place_of_a_number_or_of_the_latest(name: str) -> None:
     view = compiled(["1.0.0", "1.1.0"], aliases={("Bot", name): "1.0.0"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.kernel.errors import Invalid
-from headway.kernel.names import check_text, unknown_word
+from headway.kernel.names import check_text, folded, unknown_word
 
 NO_TEXT = {"Cc", "Cs"}
 """What Unicode calls control characters and surrogates."""
@@ -35,3 +35,9 @@ def test_the_nearest_word_and_all_others_are_told() -> None:
 
 def test_where_there_are_no_words_it_says_so() -> None:
     assert unknown_word("name", [], what="variable") == "unknown variable 'name' (there are none)"
+
+
+@pytest.mark.parametrize("name", ["bo\N{KELVIN SIGN}", "\u017ftyle", "gro\xdf", "\ufb01t"])
+def test_no_name_of_other_letters_is_another_in_lower_case(name: str) -> None:
+    assert folded("Bot-K") == "bot-k"
+    assert folded(name) == name

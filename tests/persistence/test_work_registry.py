@@ -92,6 +92,13 @@ def test_a_model_comes_back_as_it_went_under_a_name_in_any_case(begin: Begin) ->
         ask(begin, lambda work: work.models.get("openai/d"))
 
 
+@pytest.mark.parametrize("name", ["\N{KELVIN SIGN}iosk", "Kio\u017fk"])
+def test_letters_that_only_fold_to_a_models_name_find_nothing(begin: Begin, name: str) -> None:
+    do(begin, lambda work: work.models.add(model("kiosk")))
+    with pytest.raises(NotFound):
+        ask(begin, lambda work: work.models.get(name))
+
+
 @pytest.mark.parametrize(
     "second",
     [

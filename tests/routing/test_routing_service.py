@@ -243,6 +243,7 @@ def test_shares_that_grow_by_hand_keep_everybody_on_the_candidate(world: World) 
             "$in",
         ),
         (replace(WHOLE, stick_to="session"), "/stick_to", "unknown unit"),
+        (replace(WHOLE, stick_to="header:Authorization"), "/stick_to", "never the key"),
         (replace(WHOLE, salt="a b"), "/salt", "cannot name a salt"),
         (replace(WHOLE, default="nobody"), "/default", "no arm 'nobody'"),
         (replace(WHOLE, fallback="digits"), "/fallback", "itself"),

@@ -111,7 +111,7 @@ def _opening(entry: str) -> Opening:
     lesson = f'{ALLOW}: {entry[:128]!r} is not understood; write it as "10.20.0.0/16:8000", '
     lesson += '"vllm.internal:8000" or "[fd00::/8]:8000": the port is needed'
     host, colon, port = entry.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise Invalid.at("", lesson)
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host

@@ -8,6 +8,7 @@ from typing import Final
 from headway.auth.limits import Limits
 from headway.auth.role import PERMISSIONS, Permission, Role
 from headway.kernel.errors import Forbidden, NotFound
+from headway.kernel.names import folded
 from headway.outbox.actor import Actor
 
 ANY: Final = ("*",)
@@ -117,8 +118,8 @@ def within(narrow: Iterable[str], wide: Iterable[str]) -> bool:
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
     """Match names and `prefix*`; a pattern as a name is matched by what is at least as wide."""
-    name = name.lower()
-    for pattern in map(str.lower, patterns):
+    name = folded(name)
+    for pattern in map(folded, patterns):
         if pattern == name or (pattern.endswith("*") and name.startswith(pattern[:-1])):
             return True
     return False

@@ -86,9 +86,10 @@ class _Count(click.ParamType[int]):
             return _NONE
         if isinstance(value, int):
             return value
-        if not str(value).isdigit() or not int(str(value)):
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text)):
             self.fail(f"{value!r} is no limit: a number from 1 on, or none", param, ctx)
-        return int(str(value))
+        return int(text)
 
 
 class _Budget(click.ParamType[tuple[str, float | None]]):
@@ -99,7 +100,7 @@ class _Budget(click.ParamType[tuple[str, float | None]]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, float | None]:
-        found = re.fullmatch(r"\$?(none|\d{1,9}(?:\.\d{1,6})?)/(day|month)", str(value))
+        found = re.fullmatch(r"\$?(none|[0-9]{1,9}(?:\.[0-9]{1,6})?)/(day|month)", str(value))
         if found is None:
             self.fail(f"{value!r} is no budget: write 5/day, 99.50/month, none/day", param, ctx)
         return f"usd_per_{found[2]}", None if found[1] == "none" else float(found[1])

@@ -52,6 +52,7 @@ from headway.registry.document import (
     under,
 )
 from headway.registry.model import check_alias
+from headway.routing.assignment import check_unit
 from headway.routing.route import LONGEST_PIN, PIN_FOR, StickTo
 
 LONGEST: Final = 365 * DAY
@@ -112,9 +113,9 @@ _JUDGE_KEYS: Final = (
     "dry_run",
 )
 _UNTIL: Final = re.compile(
-    r"not\s+(\d{1,4}(?:\.\d{1,3})?)\s*x\s+worse(?:\s+on\s+(\S.*))?\Z", re.IGNORECASE
+    r"not\s+(\d{1,4}(?:\.\d{1,3})?)\s*x\s+worse(?:\s+on\s+(\S.*))?\Z", re.ASCII | re.IGNORECASE
 )
-_REQUESTS: Final = re.compile(r"([\d_,]{1,12})\s+(?:requests?|units?)\Z")
+_REQUESTS: Final = re.compile(r"([0-9_,]{1,12})\s+(?:requests?|units?)\Z")
 _LIMIT: Final = re.compile(r">\s*(\S.*)\Z")
 _LATENCY: Final = re.compile(r"latency_p(50|90|95|99)\Z")
 _SCORE: Final = re.compile(r"score\.(\*|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?)\Z")
@@ -213,6 +214,7 @@ def _stick_to(value: Json) -> str | None:
         return None
     text = as_text(value, pointer="/stick_to", longest=128)
     if text in set(StickTo) or _HEADER.match(text):
+        check_unit(text)
         return text
     raise Invalid.at(
         "/stick_to", unknown_word(text, [*StickTo, "header:<Name>"], what="kind of unit")
@@ -570,7 +572,7 @@ def _weights(value: Json, worse: Mapping[str, float]) -> dict[str, float]:
 def _number(value: Json, pointer: str) -> float:
     """Read a weight, 0.001 to 1000, as a number or as its text."""
     number = value
-    if isinstance(value, str) and re.fullmatch(r"\d{1,4}(\.\d{1,6})?", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", value):
         number = float(value)
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise Invalid.at(pointer, "must be a number such as 2")

@@ -28,7 +28,7 @@ from headway.snapshots.snapshot import PREVIOUS
 
 _TRIES: Final = 20
 _LOOK_BACK: Final = 500
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

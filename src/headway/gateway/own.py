@@ -273,7 +273,11 @@ def _page(call: Call, listed: Sequence[Served]) -> dict[str, Any]:
     """Return one page as Anthropic's clients read them: `limit`, `after_id`, `before_id`."""
     query = dict(parse_qsl(call.query.decode("latin-1")))
     text = query.get("limit", "20")
-    if not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= _MOST_LISTED:
+    if (
+        not (text.isascii() and text.isdigit())
+        or len(text) > 4
+        or not 1 <= int(text) <= _MOST_LISTED
+    ):
         raise NotAnswered(
             Problem(
                 400,

@@ -23,6 +23,7 @@ from headway.gateway.speech import speakers
 from headway.kernel.canonical import Json
 from headway.kernel.clock import MINUTE
 from headway.kernel.errors import HeadwayError, Invalid
+from headway.kernel.names import folded
 from headway.registry.requirement import Requirement
 from headway.registry.target import target_from_document
 from headway.registry.version import SemVer
@@ -137,12 +138,12 @@ class View:
     """What could not be compiled, and why; the rest of the view works."""
 
     def served(self, environment: str, model: str) -> Served | None:
-        return self.routes.get((environment.lower(), self._own_name(model)))
+        return self.routes.get((folded(environment), self._own_name(model)))
 
     def _own_name(self, model: str) -> str:
         """Return what a model is really called, in lower case."""
-        folded = model.lower()
-        return self.names.get(folded, folded)
+        name = folded(model)
+        return self.names.get(name, name)
 
     def passes(self, path: str) -> bool:
         """Say whether any version passes a path below /v1 through."""
@@ -150,7 +151,7 @@ class View:
 
     def models(self, environment: str) -> Iterable[Served]:
         """Return what is served in an environment, by name."""
-        wanted = environment.lower()
+        wanted = folded(environment)
         return [self.routes[key] for key in sorted(self.routes) if key[0] == wanted]
 
     def release(self, model: str, ref: str) -> tuple[Release, Prepared] | None:
@@ -169,11 +170,11 @@ class View:
             for found in releases.values()
             if found[0].state in _OFFERED
         }
-        if ref.lower() == LATEST:
+        if folded(ref) == LATEST:
             active = [n for n, found in offered.items() if found[0].state == "active"]
             number = max((n for n in active if n.is_release), default=max(active, default=None))
             return offered[number] if number is not None else None
-        if (alias := self.aliases.get(name, {}).get(ref.lower())) is not None:
+        if (alias := self.aliases.get(name, {}).get(folded(ref))) is not None:
             return releases.get(SemVer.parse(alias).precedence_key())
         try:
             number = Requirement.parse(ref).best(offered)

@@ -33,6 +33,14 @@ def check_name(name: str, *, what: str, pointer: str = "") -> str:
     return name
 
 
+def folded(name: str) -> str:
+    """Return a name without regard to case. Names are ASCII: what is not is nobody's, and stays.
+
+    (The sign for kelvins is a "k" in lower case, and there are more letters of that kind.)
+    """
+    return name.lower() if name.isascii() else name
+
+
 def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str | None:
     """Return the known word that was probably meant, or None; `alike`: from 0 to 1, at least."""
     found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=alike)

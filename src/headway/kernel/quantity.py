@@ -7,8 +7,8 @@ from typing import Final
 from headway.kernel.clock import DAY, HOUR, MINUTE, SECOND
 from headway.kernel.errors import Invalid
 
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)\Z")
-_PERCENT: Final = re.compile(r"(\d{1,4}(?:\.\d{1,6})?)\s*%\Z")
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h|d)\Z")
+_PERCENT: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,6})?)\s*%\Z")
 _UNITS: Final = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 WHOLE_BP: Final = 10_000
 """100 % in basis points."""

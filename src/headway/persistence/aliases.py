@@ -7,9 +7,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction
 from headway.persistence.statements import insert_new
-from headway.persistence.tables import alias_changes, aliases, fold, models
+from headway.persistence.tables import alias_changes, aliases, models
 from headway.registry.model import Alias, AliasChange
 from headway.registry.version import SemVer
 
@@ -34,11 +35,11 @@ class SqlAliases:
 
     def of(self, model: str) -> Sequence[Alias]:
         pointing = aliases.c.version.is_not(None)
-        query = _SELECT.where(models.c.folded == fold(model), pointing)
+        query = _SELECT.where(models.c.folded == folded(model), pointing)
         return [_alias(row) for row in self._transaction.rows(query.order_by(aliases.c.folded))]
 
     def save(self, alias: Alias) -> Alias:
-        query = sa.select(models.c.id).where(models.c.folded == fold(alias.model))
+        query = sa.select(models.c.id).where(models.c.folded == folded(alias.model))
         model_id = self._transaction.scalar(query)
         if model_id is None:
             raise NotFound(f"there is no model {alias.model!r}")
@@ -75,7 +76,7 @@ class SqlAliases:
     def _write(self, model_id: int, alias: Alias, values: dict[str, Any]) -> int | None:
         """Add or change the row; return its id, or None if it is not as it was read."""
         if alias.revision == 0:
-            row = values | {"model_id": model_id, "name": alias.name, "folded": fold(alias.name)}
+            row = values | {"model_id": model_id, "name": alias.name, "folded": folded(alias.name)}
             insert = insert_new(self._transaction.dialect, aliases).returning(aliases.c.id)
             added: int | None = self._transaction.scalar(insert, row)
             return added
@@ -83,7 +84,7 @@ class SqlAliases:
             sa.update(aliases)
             .where(
                 aliases.c.model_id == model_id,
-                aliases.c.folded == fold(alias.name),
+                aliases.c.folded == folded(alias.name),
                 aliases.c.revision == alias.revision,
             )
             .values(values)
@@ -94,7 +95,7 @@ class SqlAliases:
 
 
 def _is(model: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return models.c.folded == fold(model), aliases.c.folded == fold(name)
+    return models.c.folded == folded(model), aliases.c.folded == folded(name)
 
 
 def _text(version: SemVer | None) -> str | None:

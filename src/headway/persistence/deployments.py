@@ -17,6 +17,7 @@ from headway.deployments.intent import Intent, Verb
 from headway.deployments.reading import parse_plan
 from headway.deployments.rollback import Rollback, RollbackState
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction, values_of
 from headway.persistence.statements import free, insert_new
 from headway.persistence.tables import (
@@ -189,9 +190,9 @@ def _on(
     if model is not None and environment is not None:
         found.append(table.c.route == route_key(model, environment))
     elif model is not None:
-        found.append(sa.func.lower(table.c.model) == model.lower())
+        found.append(sa.func.lower(table.c.model) == folded(model))
     elif environment is not None:
-        found.append(sa.func.lower(table.c.environment) == environment.lower())
+        found.append(sa.func.lower(table.c.environment) == folded(environment))
     if before is not None:
         found.append(table.c.id < before)
     return found

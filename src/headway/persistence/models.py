@@ -6,10 +6,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction
 from headway.persistence.pages import turn_to, write_cursor
 from headway.persistence.statements import has_tag, insert_new
-from headway.persistence.tables import fold, model_names, models
+from headway.persistence.tables import fold_text, model_names, models
 from headway.registry.model import Model
 from headway.registry.ports import ModelQuery, Page
 
@@ -27,7 +28,7 @@ class SqlModels:
         added = replace(model, revision=1)
         row = _changeable(added) | {
             "name": model.name,
-            "folded": fold(model.name),
+            "folded": folded(model.name),
             "created_at": model.created_at,
             "created_by": model.created_by,
         }
@@ -40,7 +41,7 @@ class SqlModels:
         return added
 
     def get(self, name: str) -> Model:
-        row = self._transaction.row(sa.select(models).where(models.c.folded == fold(name)))
+        row = self._transaction.row(sa.select(models).where(models.c.folded == folded(name)))
         if row is None:
             raise NotFound(f"there is no model {name!r}")
         return _model(row)
@@ -49,7 +50,7 @@ class SqlModels:
         saved = replace(model, revision=model.revision + 1)
         save = (
             sa.update(models)
-            .where(models.c.folded == fold(model.name), models.c.revision == model.revision)
+            .where(models.c.folded == folded(model.name), models.c.revision == model.revision)
             .values(_changeable(saved))
             .returning(models.c.id)
         )
@@ -68,7 +69,7 @@ class SqlModels:
             found = found.where(models.c.archived == query.archived)
         if query.tag is not None:
             found = found.where(has_tag(self._transaction.dialect, models.c.tags, *query.tag))
-        for word in fold(query.q).split():
+        for word in fold_text(query.q).split():
             found = found.where(models.c.search.contains(word, autoescape=True))
         rows = self._transaction.rows(found.limit(query.limit + 1))
         items = rows[: query.limit]
@@ -82,16 +83,16 @@ class SqlModels:
 
     def _name(self, model_id: int, model: Model) -> None:
         """Take every name of the model, and give back those that it has no longer."""
-        names = {fold(name): name for name in (model.name, *model.alternative_ids)}
+        names = {folded(name): name for name in (model.name, *model.alternative_ids)}
         mine = model_names.c.model_id == model_id
         self._transaction.run(
             sa.delete(model_names).where(mine, model_names.c.folded.not_in(names))
         )
         take = insert_new(self._transaction.dialect, model_names)
-        for folded, name in sorted(names.items()):
-            if self._transaction.run(take, {"folded": folded, "model_id": model_id}) == 1:
+        for own, name in sorted(names.items()):
+            if self._transaction.run(take, {"folded": own, "model_id": model_id}) == 1:
                 continue
-            owner = sa.select(model_names.c.model_id).where(model_names.c.folded == folded)
+            owner = sa.select(model_names.c.model_id).where(model_names.c.folded == own)
             if self._transaction.scalar(owner) != model_id:
                 raise Conflict(f"{name!r} is a name of another model", stands_in_the_way=name)
 
@@ -105,7 +106,7 @@ def _changeable(model: Model) -> dict[str, Any]:
         "archived": model.archived,
         "updated_at": model.updated_at,
         "revision": model.revision,
-        "search": fold(text),
+        "search": fold_text(text),
     }
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from headway.kernel.canonical import Json
 from headway.kernel.errors import Conflict
+from headway.kernel.names import folded
 from headway.outbox.event import Event
 from headway.outbox.message import Message
 from headway.persistence.deployments import wake_owner
@@ -54,7 +55,7 @@ class SqlOutbox:
         if before is not None:
             query = query.where(events.c.seq < before)
         if model is not None:
-            query = query.where(sa.func.lower(events.c.model) == model.lower())
+            query = query.where(sa.func.lower(events.c.model) == folded(model))
         return self._events(query)
 
     def messages_of(self, deployment: str) -> Sequence[Message]:

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction
 from headway.persistence.statements import replace_row
-from headway.persistence.tables import fold, models, prices, published_prices, versions
+from headway.persistence.tables import models, prices, published_prices, versions
 from headway.registry.version import SemVer
 from headway.tracking.price import (
     ANY_HOST,
@@ -107,7 +108,7 @@ class SqlPrices:
                 sa.select(versions.c.number, versions.c.target)
                 .join(models, models.c.id == versions.c.model_id)
                 .where(
-                    models.c.folded == fold(model),
+                    models.c.folded == folded(model),
                     versions.c.number.in_(numbers[start : start + _MOST_NAMES]),
                 )
             )
@@ -121,7 +122,7 @@ class SqlPrices:
             sa.select(versions.c.target)
             .join(models, models.c.id == versions.c.model_id)
             .where(
-                models.c.folded == fold(model),
+                models.c.folded == folded(model),
                 versions.c.precedence == SemVer.parse(version).precedence_key(),
             )
         )

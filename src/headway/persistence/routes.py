@@ -8,9 +8,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction
 from headway.persistence.statements import insert_new
-from headway.persistence.tables import fold, route_key, route_revisions, routes
+from headway.persistence.tables import route_key, route_revisions, routes
 from headway.registry.version import SemVer
 from headway.routing.route import Route, read_route
 
@@ -79,7 +80,7 @@ class SqlRoutes:
             raise faster
         head = {"revision": route.revision, "revision_id": revision_id}
         if stored is None:
-            new = head | {"route": key, "model": fold(route.model)}
+            new = head | {"route": key, "model": folded(route.model)}
             written = self._transaction.run(insert_new(dialect, routes), new)
         else:
             as_read = (routes.c.route == key, routes.c.revision == stored)
@@ -93,7 +94,7 @@ class SqlRoutes:
         return self._transaction.generation()
 
     def serving(self, model: str, number: SemVer | None = None) -> Sequence[str]:
-        query = _CURRENT.where(routes.c.model == fold(model)).order_by(routes.c.route)
+        query = _CURRENT.where(routes.c.model == folded(model)).order_by(routes.c.route)
         return [
             route.environment
             for route in map(_route, self._transaction.rows(query))

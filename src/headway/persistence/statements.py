@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from headway.kernel.names import folded
 from headway.persistence.tables import now
 
 
@@ -78,7 +79,7 @@ def has_tag(
         if dialect == "sqlite"
         else sa.func.json_each_text(sa.cast(tags, sa.JSON))
     ).table_valued("key", "value")
-    wanted = sa.select(sa.literal(1)).where(sa.func.lower(each.c.key) == key.lower())
+    wanted = sa.select(sa.literal(1)).where(sa.func.lower(each.c.key) == folded(key))
     if value is not None:
         wanted = wanted.where(each.c.value == value)
     return wanted.exists()

@@ -19,6 +19,8 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from headway.kernel.names import folded
+
 Int: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # STRICT refuses BIGINT
 Text: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Blob: Final = sa.LargeBinary()
@@ -612,11 +614,11 @@ scores: Final = _table(
 )
 
 
-def fold(name: str) -> str:
-    """Return a name without regard to case."""
-    return name.casefold()
+def fold_text(text: str) -> str:
+    """Return free text without regard to case, to be searched."""
+    return text.casefold()
 
 
 def route_key(model: str, environment: str) -> str:
     """Return what stands for a route in columns called `route`; names never hold a slash."""
-    return fold(f"{model}/{environment}")
+    return folded(f"{model}/{environment}")

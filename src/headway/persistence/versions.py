@@ -13,10 +13,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.persistence.engine import Transaction
 from headway.persistence.pages import turn_to, write_cursor
 from headway.persistence.statements import has_tag, insert_new
-from headway.persistence.tables import artifacts, fold, models, versions
+from headway.persistence.tables import artifacts, fold_text, models, versions
 from headway.registry.model import State, Version
 from headway.registry.ports import Page, VersionQuery
 from headway.registry.requirement import Comparator, Requirement
@@ -42,7 +43,9 @@ class SqlVersions:
         self._transaction = transaction
 
     def add(self, version: Version) -> Version:
-        query = sa.select(models.c.id, models.c.name).where(models.c.folded == fold(version.model))
+        query = sa.select(models.c.id, models.c.name).where(
+            models.c.folded == folded(version.model)
+        )
         model = self._transaction.row(query)
         if model is None:
             raise NotFound(f"there is no model {version.model!r}")
@@ -134,7 +137,7 @@ class SqlVersions:
             found = found.where(has_tag(self._transaction.dialect, versions.c.tags, *query.tag))
         if query.requirement is not None:
             found = found.where(*_fits(query.requirement))
-        if words := fold(query.q).split():
+        if words := fold_text(query.q).split():
             found = found.where(self._holds(query.model, words))
         rows = self._transaction.rows(found.limit(query.limit + 1))
         items = rows[: query.limit]
@@ -163,11 +166,11 @@ class SqlVersions:
 
 
 def _id(model: str) -> sa.ScalarSelect[Any]:
-    return sa.select(models.c.id).where(models.c.folded == fold(model)).scalar_subquery()
+    return sa.select(models.c.id).where(models.c.folded == folded(model)).scalar_subquery()
 
 
 def _select(model: str) -> sa.Select[Any]:
-    name = sa.select(models.c.name).where(models.c.folded == fold(model)).scalar_subquery()
+    name = sa.select(models.c.name).where(models.c.folded == folded(model)).scalar_subquery()
     corrupt = (
         sa.select(artifacts.c.corrupt_at)
         .where(artifacts.c.digest == versions.c.artifact)
@@ -227,7 +230,7 @@ def _changeable(version: Version) -> dict[str, Any]:
         "reason": version.reason,
         "updated_at": version.updated_at,
         "revision": version.revision,
-        "search": fold("\n".join((str(version.number), version.description, *tags))),
+        "search": fold_text("\n".join((str(version.number), version.description, *tags))),
     }
 
 

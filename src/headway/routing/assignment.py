@@ -122,6 +122,12 @@ _UNITS: Final[Mapping[str, UnitOf]] = {
 }
 
 
+_SECRET: Final = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"}
+)
+"""Headers, in lower case, in which callers show who they are."""
+
+
 def unit_of(stick_to: str, *, pointer: str = "/stick_to") -> UnitOf:
     """Return what finds the unit of a request, or raise `Invalid` for an unknown `stick_to`."""
     if found := _UNITS.get(stick_to):
@@ -129,6 +135,19 @@ def unit_of(stick_to: str, *, pointer: str = "/stick_to") -> UnitOf:
     if (name := header_of(stick_to)) is not None:
         return lambda hints: hints.headers.get(name)
     raise Invalid.at(pointer, unknown_word(stick_to, [*_UNITS, f"{HEADER}<Name>"], what="unit"))
+
+
+def check_unit(stick_to: str, *, pointer: str = "/stick_to") -> None:
+    """Raise `Invalid` for a header in which secrets come: the unit is never the key.
+
+    Units are written down, with the request's id, where a key must never stand.
+    """
+    if header_of(stick_to) in _SECRET:
+        raise Invalid.at(
+            pointer,
+            f"{stick_to[:128]!r} holds a secret, and a unit is never the key: stick to 'tenant', "
+            "to 'user', or to a header that names who calls",
+        )
 
 
 def header_of(stick_to: str) -> str | None:

@@ -16,13 +16,13 @@ from headway.kernel.errors import (
     PreconditionRequired,
 )
 from headway.kernel.ids import NewId
-from headway.kernel.names import check_name
+from headway.kernel.names import check_name, folded
 from headway.outbox.actor import Actor
 from headway.outbox.event import Event
 from headway.registry.model import State, Version
 from headway.registry.version import SemVer, reads_as_version
 from headway.routing.allocation import lay_out, reshare
-from headway.routing.assignment import CHECKS, PINNED
+from headway.routing.assignment import CHECKS, PINNED, check_unit
 from headway.routing.condition import Attributes
 from headway.routing.explain import Explanation, explain_stamp, explain_unit
 from headway.routing.ports import Begin, KeepAsItWas, ReadStamp, Work
@@ -97,7 +97,7 @@ class RoutingService:
         """Return the present revision of every route (of a model), by model and environment."""
         with self.begin() as work:
             found = work.routes.all_current()
-        return [r for r in found if model is None or r.model.lower() == model.lower()]
+        return [r for r in found if model is None or folded(r.model) == folded(model)]
 
     def put(
         self,
@@ -344,6 +344,10 @@ def _check_whole(work: Work, model: str, draft: RouteDraft, faults: list[Fault])
         arm.key for rule in rules for arm in rule.arms
     }:
         faults.append(Fault("/default", f"there is no arm {draft.default!r}"))
+    try:
+        check_unit(draft.stick_to)
+    except Invalid as wrong:
+        faults.extend(wrong.faults)
     if draft.fallback is None:
         return
     try:
@@ -353,7 +357,7 @@ def _check_whole(work: Work, model: str, draft: RouteDraft, faults: list[Fault])
             check_name(draft.fallback, what="model", pointer="/fallback")
     except Invalid as wrong:
         faults.extend(wrong.faults)
-    if draft.fallback.lower() == model.lower():
+    if folded(draft.fallback) == folded(model):
         faults.append(Fault("/fallback", "a model cannot fall back to itself: name a version"))
 
 

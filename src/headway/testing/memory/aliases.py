@@ -4,24 +4,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headway.kernel.errors import Conflict
+from headway.kernel.names import folded
 from headway.registry.model import Alias, AliasChange
-from headway.testing.memory.tables import Repository, fold, required
+from headway.testing.memory.tables import Repository, required
 
 
 class MemoryAliases(Repository):
     def find(self, model: str, name: str) -> Alias | None:
-        return self._t.aliases.get((fold(model), fold(name)))
+        return self._t.aliases.get((folded(model), folded(name)))
 
     def of(self, model: str) -> Sequence[Alias]:
         found = [
             alias
             for key, alias in self._t.aliases.items()
-            if key[0] == fold(model) and alias.version is not None
+            if key[0] == folded(model) and alias.version is not None
         ]
-        return sorted(found, key=lambda alias: fold(alias.name))
+        return sorted(found, key=lambda alias: folded(alias.name))
 
     def save(self, alias: Alias) -> Alias:
-        model = required(self._t.models.get(fold(alias.model)), f"model {alias.model!r}")
+        model = required(self._t.models.get(folded(alias.model)), f"model {alias.model!r}")
         stored = self.find(alias.model, alias.name)
         if (stored.revision if stored else 0) != alias.revision:
             raise Conflict(f"somebody else moved {alias.model}@{alias.name}; look again")
@@ -31,7 +32,7 @@ class MemoryAliases(Repository):
             name=stored.name if stored else alias.name,
             revision=alias.revision + 1,
         )
-        key = (fold(alias.model), fold(alias.name))
+        key = (folded(alias.model), folded(alias.name))
         self._t.aliases.put(key, saved)
         change = AliasChange(
             saved.model,
@@ -50,7 +51,7 @@ class MemoryAliases(Repository):
         found = [
             change
             for key, change in self._t.alias_changes.items()
-            if key[:2] == (fold(model), fold(name))
+            if key[:2] == (folded(model), folded(name))
         ]
         return sorted(found, key=lambda change: -change.revision)
 

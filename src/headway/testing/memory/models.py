@@ -5,22 +5,23 @@ from dataclasses import replace
 from typing import Any
 
 from headway.kernel.errors import Conflict
+from headway.kernel.names import folded
 from headway.registry.model import Model
 from headway.registry.ports import ModelQuery, Page
 from headway.testing.memory.pages import holds, page_of, tagged
-from headway.testing.memory.tables import Repository, fold, required
+from headway.testing.memory.tables import Repository, required
 
 
 class MemoryModels(Repository):
     def add(self, model: Model) -> Model:
-        if self._t.models.get(fold(model.name)) is not None:
+        if self._t.models.get(folded(model.name)) is not None:
             raise Conflict(f"there is a model {model.name!r} already")
         added = replace(model, revision=1)
         self._write(added)
         return added
 
     def get(self, name: str) -> Model:
-        return required(self._t.models.get(fold(name)), f"model {name!r}")
+        return required(self._t.models.get(folded(name)), f"model {name!r}")
 
     def save(self, model: Model) -> Model:
         stored = self.get(model.name)
@@ -48,16 +49,16 @@ class MemoryModels(Repository):
             )
 
         key: Callable[[Model], tuple[Any, ...]] = (
-            (lambda model: (fold(model.name),))
+            (lambda model: (folded(model.name),))
             if query.order.endswith("name")
-            else (lambda model: (model.created_at, fold(model.name)))
+            else (lambda model: (model.created_at, folded(model.name)))
         )
         found = [model for model in self._t.models.all() if fits(model)]
         return page_of(found, key, query.order, query.limit, query.after)
 
     def _write(self, model: Model) -> None:
-        me = fold(model.name)
-        names = {me, *map(fold, model.alternative_ids)}
+        me = folded(model.name)
+        names = {me, *map(folded, model.alternative_ids)}
         for name in names:
             if self._t.names.get(name) not in {None, me}:
                 raise Conflict(f"{name!r} is a name of another model", stands_in_the_way=name)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from headway.kernel.errors import Invalid
 from headway.registry.ports import Page
-from headway.testing.memory.tables import fold, same_name
+from headway.testing.memory.tables import fold_text, same_name
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def tagged(tags: Mapping[str, str], wanted: tuple[str, str | None] | None) -> bo
 
 
 def holds(text: str, q: str) -> bool:
-    return all(word in fold(text) for word in fold(q).split())
+    return all(word in fold_text(text) for word in fold_text(q).split())
 
 
 def newest_first(found: Sequence[Any], *, before: str | None, limit: int) -> list[Any]:

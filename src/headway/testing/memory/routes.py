@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headway.kernel.errors import Conflict
+from headway.kernel.names import folded
 from headway.registry.version import SemVer
 from headway.routing.route import Route
-from headway.testing.memory.tables import Repository, fold, required, route_key
+from headway.testing.memory.tables import Repository, required, route_key
 
 
 class MemoryRoutes(Repository):
@@ -55,7 +56,7 @@ class MemoryRoutes(Repository):
             route.environment
             for route in self.all_current()
             if route.enabled
-            and fold(route.model) == fold(model)
+            and folded(route.model) == folded(model)
             and (number is None or any(SemVer.parse(one) == number for one in route.versions()))
         ]
 

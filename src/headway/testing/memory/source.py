@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from headway.kernel.canonical import Json
+from headway.kernel.names import folded
 from headway.registry.model import State as VersionState
 from headway.registry.version import SemVer
 from headway.routing.route import LONGEST_PIN, Route
 from headway.testing.memory.keys import MemoryKeys
 from headway.testing.memory.prices import MemoryPrices
 from headway.testing.memory.routes import MemoryRoutes
-from headway.testing.memory.tables import Repository, fold, route_key
+from headway.testing.memory.tables import Repository, route_key
 from headway.tracking.price import timeline_document
 
 
@@ -32,10 +33,10 @@ class MemorySource(Repository):
     def document(self) -> Mapping[str, Json]:
         routes = MemoryRoutes(self._t).all_current()
         now = self._t.clock()
-        models = {fold(route.model) for route in routes}
+        models = {folded(route.model) for route in routes}
         models |= {key for key, model in self._t.models.items() if not model.archived}
         on_arms = {
-            (fold(route.model), SemVer.parse(version))
+            (folded(route.model), SemVer.parse(version))
             for route in routes
             for version in route.versions()
         }
@@ -43,8 +44,8 @@ class MemorySource(Repository):
         versions = [
             one
             for one in sorted(self._t.versions.all(), key=lambda one: one.id)
-            if fold(one.model) in models
-            and (one.state not in gone or (fold(one.model), one.number) in on_arms)
+            if folded(one.model) in models
+            and (one.state not in gone or (folded(one.model), one.number) in on_arms)
         ]
         aliases = [
             alias

@@ -14,6 +14,7 @@ from headway.deployments.rollback import Rollback
 from headway.kernel.canonical import Json
 from headway.kernel.clock import Clock
 from headway.kernel.errors import Conflict, NotFound
+from headway.kernel.names import folded
 from headway.outbox.answer import Answer, Scope
 from headway.outbox.event import Event
 from headway.outbox.message import Message
@@ -145,12 +146,13 @@ class Repository:
         self._t = tables
 
 
-def fold(name: str) -> str:
-    return name.casefold()
+def fold_text(text: str) -> str:
+    """Return free text without regard to case, to be searched."""
+    return text.casefold()
 
 
 def route_key(model: str, environment: str) -> str:
-    return fold(f"{model}/{environment}")
+    return folded(f"{model}/{environment}")
 
 
 def required(row: V | None, what: str) -> V:
@@ -167,7 +169,7 @@ def as_stored(value: Json) -> Json:
 
 def same_name(name: str | None, other: str | None) -> bool:
     """Say whether a filter lets a name through; None lets every name through."""
-    return name is None or (other is not None and fold(name) == fold(other))
+    return name is None or (other is not None and folded(name) == folded(other))
 
 
 def add_up(rows: Rows[K, int], sums: Mapping[K, int]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from headway.kernel.errors import Conflict
+from headway.kernel.names import folded
 from headway.registry.model import State as VersionState
 from headway.registry.model import Version
 from headway.registry.ports import Page, VersionQuery
@@ -12,13 +13,13 @@ from headway.registry.requirement import Requirement
 from headway.registry.target import LocalTarget
 from headway.registry.version import SemVer
 from headway.testing.memory.pages import holds, page_of, tagged
-from headway.testing.memory.tables import Repository, fold, required
+from headway.testing.memory.tables import Repository, required
 
 
 class MemoryVersions(Repository):
     def add(self, version: Version) -> Version:
-        model = required(self._t.models.get(fold(version.model)), f"model {version.model!r}")
-        key = (fold(version.model), version.number.precedence_key())
+        model = required(self._t.models.get(folded(version.model)), f"model {version.model!r}")
+        key = (folded(version.model), version.number.precedence_key())
         if (stored := self._t.versions.get(key)) is not None:
             raise Conflict(f"there is a version {model.name}@{stored.number} already")
         target = version.target
@@ -37,7 +38,7 @@ class MemoryVersions(Repository):
         return required(self.find(model, number), f"version {model}@{number}")
 
     def find(self, model: str, number: SemVer) -> Version | None:
-        found = self._t.versions.get((fold(model), number.precedence_key()))
+        found = self._t.versions.get((folded(model), number.precedence_key()))
         return None if found is None else self._marked(found)
 
     def save(self, version: Version) -> Version:
@@ -55,7 +56,7 @@ class MemoryVersions(Repository):
             updated_at=version.updated_at,
             revision=version.revision + 1,
         )
-        self._t.versions.put((fold(version.model), version.number.precedence_key()), saved)
+        self._t.versions.put((folded(version.model), version.number.precedence_key()), saved)
         self._t.changes_view()
         return saved
 
@@ -91,7 +92,7 @@ class MemoryVersions(Repository):
 
     def _of(self, model: str) -> list[Version]:
         return [
-            self._marked(one) for key, one in self._t.versions.items() if key[0] == fold(model)
+            self._marked(one) for key, one in self._t.versions.items() if key[0] == folded(model)
         ]
 
     def _marked(self, version: Version) -> Version:

@@ -44,7 +44,7 @@ from headway.web.schemas import (
 bp: Final = Blueprint("versions", __name__, url_prefix="/api/v1/models/<name:model>/versions")
 
 Number = Annotated[str, Field(pattern=SEMVER_PATTERN, max_length=255)]
-Duration = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,6})?\s*(ms|s|m|h|d)$")]
+Duration = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?\s*(ms|s|m|h|d)$")]
 
 
 class TimeoutsIn(Body):
