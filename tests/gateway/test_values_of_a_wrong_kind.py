@@ -121,3 +121,43 @@ def test_response_with_a_status_that_is_no_word_is_the_providers_fault(traffic: 
     body = {"id": "r", "object": "response", "status": ["completed"], "output": []}
     traffic.provider.script = lambda _: Reply(body=json.dumps(body).encode())
     assert ask(traffic, RESPONSES, input="hello").status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("speaks", "path", "more", "param", "words"),
+    [
+        ("openai", MESSAGES, {"tools": [{}]}, "tools.0.name", "a text"),
+        ("openai", MESSAGES, {"tools": [{"name": "f"}]}, "tools.0.input_schema", "an object"),
+        ("openai", MESSAGES, {"system": [{"type": "text", "text": 5}]}, "system.0.text", "a text"),
+        ("anthropic", CHAT, {"tools": [{"type": "function"}]}, "tools[0].function", "an object"),
+        (
+            "anthropic",
+            CHAT,
+            {"tools": [{"type": "function", "function": {}}]},
+            "tools[0].function.name",
+            "a text",
+        ),
+        (
+            "anthropic",
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+            "messages[0].content[0].text",
+            "a text",
+        ),
+        ("anthropic", RESPONSES, {"tools": [{"type": "function"}]}, "tools[0].name", "a text"),
+    ],
+)
+def test_what_is_missing_or_of_a_wrong_kind_is_named(
+    traffic: Traffic,
+    speaks: str,
+    path: str,
+    more: dict[str, Any],
+    param: str,
+    words: str,
+) -> None:
+    serve(traffic, speaks)
+    asked = {"input": "hello"} if path == RESPONSES else {"messages": HELLO}
+    asked |= {"max_tokens": 9} if path == MESSAGES else {}
+    answer = ask(traffic, path, **(asked | more))
+    assert answer.status_code == 400
+    assert f"`{param}` must be {words}" in answer.json()["error"]["message"]

@@ -119,10 +119,14 @@ def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
         if not isinstance(tool, Mapping):
             raise members.wrong(f"tools.{i}", "an object")
         schema = tool.get("input_schema")
-        if tool.get("type", "custom") != "custom" or not isinstance(schema, Mapping):
+        if tool.get("type", "custom") != "custom":
             raise Untranslatable(
                 f"tools.{i}", "is no tool of the caller's: this version's provider has none"
             )
+        if not isinstance(tool.get("name"), str) or not tool["name"]:
+            raise members.wrong(f"tools.{i}.name", "a text")
+        if not isinstance(schema, Mapping):
+            raise members.wrong(f"tools.{i}.input_schema", "an object")
         strict = tool.get("strict")
         yield Tool(
             str(tool.get("name") or ""),
@@ -195,6 +199,8 @@ def _part(block: Mapping[str, Any], at: str) -> Part:
                 if isinstance(part, Text | Media)
             )
             return ToolResult(id_, parts, block.get("is_error") is True)
+        case {"type": "text"}:
+            raise members.wrong(f"{at}.text", "a text")
         case _:
             raise Untranslatable(
                 at,

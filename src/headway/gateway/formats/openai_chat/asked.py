@@ -144,8 +144,12 @@ def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
         if not isinstance(tool, Mapping):
             raise members.wrong(f"tools[{i}]", "an object")
         function = tool.get("function")
-        if tool.get("type") != "function" or not isinstance(function, Mapping):
+        if tool.get("type") != "function":
             raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
+        if not isinstance(function, Mapping):
+            raise members.wrong(f"tools[{i}].function", "an object")
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            raise members.wrong(f"tools[{i}].function.name", "a text")
         yield tool_of(function, {k: v for k, v in tool.items() if k not in {"type", "function"}})
 
 
@@ -221,6 +225,8 @@ def _part(part: Mapping[str, Json], at: str) -> Part:
             return Media(
                 "document", data=data, media_type=media_type, name=str(name or ""), extra=extra
             )
+        case "text", _:
+            raise members.wrong(f"{at}.text", "a text")
         case _:
             raise Untranslatable(
                 at, f"is of the type {str(kind)[:64]!r}, which is not known to this provider"

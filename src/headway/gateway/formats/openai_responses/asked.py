@@ -127,6 +127,8 @@ def _tools(document: Mapping[str, Any]) -> Iterator[Tool]:
             raise members.wrong(f"tools[{i}]", "an object")
         if tool.get("type") != "function":
             raise Untranslatable(f"tools[{i}]", "is no function: this version's provider has none")
+        if not isinstance(tool.get("name"), str) or not tool["name"]:
+            raise members.wrong(f"tools[{i}].name", "a text")
         yield tool_of(tool)
 
 
@@ -230,6 +232,8 @@ def _part(part: Mapping[str, Any], at: str) -> Part:
             return Media("document", data=data, media_type=media_type, name=name)
         case {"type": "input_file", "file_url": str(url)}:
             return Media("document", url=url, name=str(part.get("filename") or ""))
+        case {"type": "input_text" | "output_text" | "text"}:
+            raise members.wrong(f"{at}.text", "a text")
         case _:
             raise Untranslatable(
                 at,
