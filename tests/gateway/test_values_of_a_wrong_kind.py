@@ -156,7 +156,7 @@ def test_what_is_missing_or_of_a_wrong_kind_is_named(
     words: str,
 ) -> None:
     serve(traffic, speaks)
-    asked = {"input": "hello"} if path == RESPONSES else {"messages": HELLO}
+    asked: dict[str, Any] = {"input": "hello"} if path == RESPONSES else {"messages": HELLO}
     asked |= {"max_tokens": 9} if path == MESSAGES else {}
     answer = ask(traffic, path, **(asked | more))
     assert answer.status_code == 400
