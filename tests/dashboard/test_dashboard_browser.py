@@ -90,7 +90,7 @@ def test_it_follows_live_and_says_what_ended_a_step(served: Served, visit: Visit
 
     card = page.locator(f"#{made.id}")
     expect(card.locator(".stop.now .title")).to_contain_text("50\u00a0%", timeout=SOON)
-    expect(card.locator(".stop.done")).to_contain_text("proven not 5 times worse")
+    expect(card.locator(".stop.done")).to_contain_text("step 1 has proven not 5 times worse")
     expect(card.locator(".arms")).to_contain_text("1.1.0 candidate 50\u00a0%")
     expect(page.locator(".history li").first).to_contain_text("step 2 of 4")
 

@@ -3,8 +3,10 @@
 import re
 
 from tests.dashboard.world import Desk
+from tests.deployments.world import DIRECT
 
 from headway.kernel.clock import MINUTE, SECOND
+from headway.tracking.measurement import Count
 
 
 def test_the_page_says_when_evidence_is_frozen(desk: Desk) -> None:
@@ -72,3 +74,37 @@ def test_a_model_of_tokens_has_columns_for_them(desk: Desk) -> None:
 def test_the_page_tells_limits_as_the_plan_means_them(desk: Desk) -> None:
     desk.canary(judge={"worse": {"errors": "any"}, "never": {"latency_p95": "> 8s"}})
     assert "never more than 5% slower than 8s" in desk.browser("viewer").get().text
+
+
+def test_what_was_rolled_back_stays_on_the_page_whatever_came_after_it(desk: Desk) -> None:
+    world = desk.delivery
+    gone = desk.canary("1.1.0")
+    world.veto(gone)
+    world.run(5 * SECOND)
+    for number in range(5):
+        world.register(f"2.0.{number}")
+        world.deploy(f"2.0.{number}", DIRECT)
+        world.run(2 * MINUTE)
+    text = desk.browser("viewer").get().text
+    assert f'id="{gone.id}"' in text
+    assert "rolled back" in text
+    # The first two of the five, and what brought 1.0.0.
+    assert "3 more ended in the last 24 hours" in text
+
+
+def test_thresholds_that_were_passed_are_no_percentage_of_answers(desk: Desk) -> None:
+    made = desk.canary(judge={"worse": {"latency": "20%"}})
+    world = desk.delivery
+    counts = [
+        Count(world.route().id, arm, metric, number, world.now - 5_000, late=False, n=n)
+        for arm, n in (("stable", 100), ("candidate", 10))
+        for metric, number in (("measured", 0), ("latency.p50", 1), ("latency.p90", 1))
+    ]
+    with world.begin() as work:
+        work.evidence.add(made.id, counts, [])
+        work.commit()
+    text = desk.browser("viewer").get().text
+    assert "slow answers" in text
+    assert "200&nbsp;%" not in text
+    assert "200\u00a0%" not in text
+    assert "<b>100</b> " in text

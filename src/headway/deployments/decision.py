@@ -425,7 +425,7 @@ def _missing(s: Situation, step: Send) -> str | None:
 
 def _met(s: Situation, step: Send) -> str:
     if isinstance(step.until, Until) and s.verdict:
-        return f"proven {s.verdict.reason}"
+        return f"step {s.deployment.entered} has proven {s.verdict.reason}"
     if isinstance(step.until, Healthy):
         return "healthy"
     return f"{step.words()} is done"

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from headway.auth.policy import Caller, may
 from headway.auth.role import Permission
-from headway.deployments.deployment import ACTIVE, Deployment
+from headway.deployments.deployment import ACTIVE, Deployment, State
 from headway.deployments.intent import Verb
+from headway.judge.evidence import Kind, kind_of
 from headway.kernel.clock import DAY, MINUTE
 from headway.kernel.errors import HeadwayError
 from headway.outbox.event import Event
@@ -80,6 +81,11 @@ class Measure:
     not_worse: float | None
     lacks: str
     """What is still missing, where anybody knows."""
+
+    @property
+    def by_lines(self) -> bool:
+        """Whether thresholds are counted, several of which one slow answer may pass."""
+        return kind_of(self.name) is Kind.MAGNITUDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +163,8 @@ class Page:
     caller: Caller
     running: Sequence[Card]
     ended: Sequence[Card]
+    older: int
+    """How many more ended lately."""
     shelves: Sequence[Shelf]
     history: Sequence[Line]
 
@@ -186,11 +194,18 @@ def read(services: Services, caller: Caller) -> Page:
         and one.finished_at > now - _ENDED_LATELY
         and _sees(caller, one.model, one.environment)
     ]
+    # What went wrong stays, whatever came after it: somebody has yet to read why.
+    shown = [
+        one
+        for place, one in enumerate(lately)
+        if place < _MOST_ENDED or one.state is not State.SUCCEEDED
+    ]
     return Page(
         at=now,
         caller=caller,
         running=[_card(services, caller, one, now) for one in active],
-        ended=[_card(services, caller, one, now) for one in lately[:_MOST_ENDED]],
+        ended=[_card(services, caller, one, now) for one in shown],
+        older=len(lately) - len(shown),
         shelves=_shelves(services, caller, now, active),
         history=_history(services, caller, [*active, *lately]),
     )
