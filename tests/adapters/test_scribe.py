@@ -120,8 +120,8 @@ class Heard:
             raise self.fails
         return True
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
-        self.asked = (spender, boot, starts, within)
+    def others(self, spender: str, starts: Starts) -> Others:
+        self.asked = (spender, starts)
         return self.heard
 
     def leave(self, boot: str) -> None:
@@ -188,15 +188,15 @@ def test_a_batch_arrives_as_it_was_sent(way: tuple[ScribeBySocket, Heard], sent:
 def test_each_question_is_answered(serve: Serve) -> None:
     heard = Heard()
     client = serve(heard)
-    heard.heard = Others({(Window.DAY, AT, "key_1"): 5}, {"key_1": 2})
+    heard.heard = Others({(Window.DAY, AT, "key_1"): 5})
 
     row = client.enter(boot="gw", host="h", pid=3, at_least=8)
     assert (row.boot, row.host, row.pid, row.number) == ("gw", "h", 3, 9)
     assert client.document(known=6) == {"generation": 7}
     assert client.document(known=7) is None
     starts = Starts.at(AT)
-    assert client.others("spender", "gw", starts, within=9) == heard.heard
-    assert heard.asked == ("spender", "gw", starts, 9)
+    assert client.others("spender", starts) == heard.heard
+    assert heard.asked == ("spender", starts)
     client.leave("gw")
     assert heard.left == ["gw"]
 

@@ -225,7 +225,7 @@ class Reporter:
         if not self._limited:
             return
         starts = Starts.at(self.clock())
-        self.hear(self.scribe.others(self.accumulator.spender, self.boot, starts, within=LIVING))
+        self.hear(self.scribe.others(self.accumulator.spender, starts))
 
     def _keep(self, document: Mapping[str, Any]) -> None:
         if self.file is None:

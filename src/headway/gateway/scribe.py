@@ -40,9 +40,9 @@ class InTransactions:
             _commit(work)
         return taken
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+    def others(self, spender: str, starts: Starts) -> Others:
         with self.look() as work:
-            return work.spending.others(spender, boot, starts, within=within)
+            return work.spending.others(spender, starts)
 
     def leave(self, boot: str) -> None:
         with self.begin() as work:

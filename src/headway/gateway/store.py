@@ -73,7 +73,7 @@ class Scribe(Protocol):
         been taken and may not; after any other error it was not.
         """
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+    def others(self, spender: str, starts: Starts) -> Others:
         """Return what every process but this one used; see `headway.tracking.ports`."""
 
     def leave(self, boot: str) -> None:

@@ -136,7 +136,7 @@ class SqlSpending:
         if rows:
             self._transaction.run(add_up(self._transaction.dialect, key_windows), rows)
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+    def others(self, spender: str, starts: Starts) -> Others:
         query = (
             sa.select(
                 key_windows.c.kind,
@@ -147,15 +147,9 @@ class SqlSpending:
             .where(_any_of(starts), key_windows.c.spender != spender)
             .group_by(key_windows.c.kind, key_windows.c.at, key_windows.c.key_id)
         )
-        windows = {
-            (row.kind, row.at, row.key_id): int(row.n) for row in self._transaction.rows(query)
-        }
-        under_way: dict[str, int] = {}
-        living = sa.select(gateways.c.under_way).where(gateways.c.boot != boot, *_alive(within))
-        for row in self._transaction.rows(living):
-            for key_id, n in row.under_way.items():
-                under_way[key_id] = under_way.get(key_id, 0) + n
-        return Others(windows, under_way)
+        return Others(
+            {(row.kind, row.at, row.key_id): int(row.n) for row in self._transaction.rows(query)}
+        )
 
     def prune(self, *, before: int, limit: int) -> int:
         """Delete windows that are over; see `headway.tracking.ports`."""

@@ -110,8 +110,6 @@ class Others:
     """What all other gateways used, as far as the store was told."""
 
     windows: Mapping[WindowKey, int] = field(default_factory=dict)
-    under_way: Mapping[str, int] = field(default_factory=dict)
-    """Requests at this moment, by key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,8 @@ class Measurements(Protocol):
 
 
 class Spending(Protocol):
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
-        """Return what every process but this one used in those windows.
-
-        `boot` is its present row in the list of gateways; one that was not seen for so many ms
-        has no request under way.
-        """
+    def others(self, spender: str, starts: Starts) -> Others:
+        """Return what every process but this one used in those windows."""
 
     def prune(self, *, before: int, limit: int) -> int:
         """Delete windows of a minute that began before that time, and longer ones that ended.

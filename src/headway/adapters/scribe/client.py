@@ -49,10 +49,8 @@ class ScribeBySocket:
     def flush(self, batch: Batch) -> bool:
         return bool(self._ask("flush", batch=written_batch(batch)))
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
-        return read_others(
-            self._ask("others", spender=spender, boot=boot, starts=asdict(starts), within=within)
-        )
+    def others(self, spender: str, starts: Starts) -> Others:
+        return read_others(self._ask("others", spender=spender, starts=asdict(starts)))
 
     def leave(self, boot: str) -> None:
         self._ask("leave", boot=boot)

@@ -51,12 +51,12 @@ def read_batch(document: Mapping[str, Any]) -> Batch:
 
 def written_others(others: Others) -> dict[str, Any]:
     """Return it as what `read_others` reads."""
-    return {"windows": list(others.windows.items()), "under_way": others.under_way}
+    return {"windows": list(others.windows.items())}
 
 
 def read_others(document: Mapping[str, Any]) -> Others:
     """Read what `written_others` wrote."""
-    return Others({tuple(key): n for key, n in document["windows"]}, document["under_way"])
+    return Others({tuple(key): n for key, n in document["windows"]})
 
 
 def _measurement(document: Mapping[str, Any]) -> Measurement:

@@ -93,19 +93,14 @@ class MemorySpending(Repository):
             {(kind, at, key_id, spender): n for (kind, at, key_id), n in windows.items()},
         )
 
-    def others(self, spender: str, boot: str, starts: Starts, *, within: int) -> Others:
+    def others(self, spender: str, starts: Starts) -> Others:
         windows: dict[WindowKey, int] = {}
         present = starts.windows()
         for (kind, at, key_id, who), n in self._t.key_windows.items():
             if who != spender and (Window(kind), at) in present:
                 place = (kind, at, key_id)
                 windows[place] = windows.get(place, 0) + n
-        under_way: dict[str, int] = {}
-        for start in self.alive(within):
-            if start.row.boot != boot:
-                for key_id, n in start.under_way.items():
-                    under_way[key_id] = under_way.get(key_id, 0) + n
-        return Others(windows, under_way)
+        return Others(windows)
 
     def prune(self, *, before: int, limit: int) -> int:
         old = [
