@@ -16,6 +16,7 @@ ROLES: Final = ("viewer", "caller", "deployer", "admin")
 TABLE: Final = """
 everything public                       | yes yes yes yes | public
   GET /api/v1/openapi.json
+  GET /docs/errors/{slug}
   GET /controlz
   GET /livez
   GET /readyz
