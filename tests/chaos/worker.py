@@ -109,9 +109,11 @@ class Watched:
 class WatchedWork(SqlWork):
     """A work with places to die at each repository and at its commit."""
 
-    def __init__(self, transaction: Transaction, points: Points) -> None:
+    def __init__(self, transaction: Transaction, points: Points, mutant: str) -> None:
         super().__init__(transaction)
         self._points = points
+        # First: a place after a call is then a place after what the mutant makes of that call.
+        mutants.infect(self, transaction, mutant)
         for name in _WATCHED:
             setattr(self, name, Watched(getattr(self, name), name, points))
 
@@ -164,9 +166,7 @@ class World:
     @contextmanager
     def _work(self) -> Iterator[SqlWork]:
         with Transaction(self.database) as transaction:
-            work = WatchedWork(transaction, self.points)
-            mutants.infect(work, transaction, self.mutant)
-            yield work
+            yield WatchedWork(transaction, self.points, self.mutant)
 
     @contextmanager
     def read(self) -> Iterator[SqlWork]:

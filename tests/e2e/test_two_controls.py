@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,26 @@ def another_control(server: Running, folder: Path) -> Iterator[None]:
             process.terminate()
 
 
+def writable(database: Path) -> bool:
+    """Say whether nobody holds the one lock that SQLite has for writers."""
+    connection = sqlite3.connect(database, timeout=2)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def freeze(control: int, database: Path) -> None:
+    """Stop a process where it stands, but not where it keeps everybody from writing."""
+    os.kill(control, signal.SIGSTOP)
+    while not writable(database):
+        os.kill(control, signal.SIGCONT)
+        os.kill(control, signal.SIGSTOP)
+
+
 def test_what_one_control_began_another_one_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,7 +63,7 @@ def test_what_one_control_began_another_one_ends(
         with another_control(server, tmp_path / "r"):
             steps = [{"send": "1%", "for": "2s"}, {"check": ["smoke"]}, {"send": "100%"}]
             server.deploy(to="2.0.0", steps=steps)
-            os.kill(first, signal.SIGSTOP)
+            freeze(first, server.data / "headway.db")
             # Whatever the first one has claimed is free after its lease of 30 s.
             until(lambda: server.chat().version == "2.0.0", seconds=50, what="2.0.0 is live")
             os.kill(first, signal.SIGCONT)
